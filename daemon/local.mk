@@ -1,0 +1,23 @@
+# The daemon without main, so that tests link it.
+noinst_LTLIBRARIES += libvprovd.la
+libvprovd_la_SOURCES = \
+	daemon/configuration.h \
+	daemon/domain-xml.h \
+	daemon/error.c daemon/error.h \
+	daemon/host-libvirt.h \
+	daemon/host.h \
+	daemon/manager.h \
+	daemon/spec-xml.h \
+	daemon/state.h \
+	daemon/step.h \
+	daemon/store.h \
+	daemon/worker.h
+libvprovd_la_CPPFLAGS = $(AM_CPPFLAGS) $(GIO_CFLAGS) $(LIBVIRT_CFLAGS) \
+	$(LIBXML_CFLAGS) $(SYSTEMD_CFLAGS)
+libvprovd_la_LIBADD = libvprov-net.la libvprov-image.la $(GIO_LIBS) \
+	$(LIBVIRT_LIBS) $(LIBXML_LIBS) $(SYSTEMD_LIBS)
+
+sbin_PROGRAMS += vprovd
+vprovd_SOURCES = daemon/main.c
+vprovd_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+vprovd_LDADD = libvprovd.la

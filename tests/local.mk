@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Each area has its own fragment.  C tests are GLib tests and speak TAP; so
+# do the scripts (tests/*/*.sh print "ok 1 - ..." lines and the plan).
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+SH_LOG_DRIVER = $(LOG_DRIVER)
+TEST_EXTENSIONS = .sh
+AM_TESTS_ENVIRONMENT = \
+	VP_SRCDIR='$(abs_top_srcdir)'; export VP_SRCDIR; \
+	VP_BUILDDIR='$(abs_top_builddir)'; export VP_BUILDDIR; \
+	TSAN_OPTIONS='ignore_noninstrumented_modules=1 halt_on_error=1'; export TSAN_OPTIONS; \
+	ASAN_OPTIONS='detect_leaks=1'; export ASAN_OPTIONS; \
+	G_TEST_SRCDIR='$(abs_top_srcdir)/tests'; export G_TEST_SRCDIR; \
+	G_DEBUG=fatal-warnings; export G_DEBUG;
+
+# What needs root, libvirtd, QEMU, iptables or namespaces: run by
+# "make check-system", with the same harness and the same counting.
+SYSTEM_TESTS =
+
+include $(top_srcdir)/tests/storage/local.mk
+include $(top_srcdir)/tests/net/local.mk
+include $(top_srcdir)/tests/daemon/local.mk
+include $(top_srcdir)/tests/system/local.mk
+
+.PHONY: check-system
+check-system: all
+	$(MAKE) check TESTS='$(SYSTEM_TESTS)'
