@@ -8,7 +8,7 @@ libvprovd_la_SOURCES = \
 	daemon/host.h \
 	daemon/manager.h \
 	daemon/spec-xml.h \
-	daemon/state.h \
+	daemon/state.c daemon/state.h \
 	daemon/step.h \
 	daemon/store.h \
 	daemon/worker.h
