@@ -5,3 +5,7 @@ libvprov_image_la_SOURCES = storage/pool.h storage/error.c storage/error.h
 libvprov_image_la_CPPFLAGS = $(AM_CPPFLAGS) $(GLIB_CFLAGS) $(ZLIB_CFLAGS) \
 	$(ZSTD_CFLAGS)
 libvprov_image_la_LIBADD = $(GLIB_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS)
+
+# Volumes by name.
+libvprov_image_la_SOURCES += storage/autofd.h storage/pool.c \
+	storage/pool-dir.c storage/pool-kind.h

@@ -38,7 +38,8 @@ bool vp_pool_get_space (VpPool *pool, uint64_t *ret_capacity,
 
 /* A volume in the making. */
 typedef struct VpPoolNew VpPoolNew;
-/* 0600.  G_FILE_ERROR_EXIST where the volume is there already. */
+/* 0600.  G_FILE_ERROR_EXIST where the volume is there already,
+ * VP_IMAGE_ERROR_IN_USE where somebody is making it at this moment. */
 VpPoolNew *vp_pool_new_volume (VpPool *pool, const char *volume,
                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
 int vp_pool_new_get_fd (VpPoolNew *new_volume); /* borrowed, read-write */
@@ -46,7 +47,7 @@ int vp_pool_new_get_fd (VpPoolNew *new_volume); /* borrowed, read-write */
  * folder.  Consumes new_volume in any case; on failure nothing is left. */
 bool vp_pool_new_commit (VpPoolNew *new_volume,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* Removes the temporary file. */
+/* Removes the temporary file; NULL is fine. */
 void vp_pool_new_abort (VpPoolNew *new_volume);
 
 bool vp_pool_remove_volume (VpPool *pool, const char *volume,
@@ -56,3 +57,4 @@ bool vp_pool_sweep (VpPool *pool, unsigned *ret_removed,
                     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VpPool, vp_pool_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VpPoolNew, vp_pool_new_abort)
