@@ -29,6 +29,9 @@ typedef struct {
   VpPower power;
   bool persistent;
   int id;            /* the hypervisor's number while it runs, else -1 */
+  /* It is off because the guest shut down, by itself or asked by ACPI; lost
+   * when the hypervisor's daemon restarts, as libvirt does not keep it. */
+  bool clean_shutdown;
   VpMark *mark;      /* in the persistent definition; NULL: not ours */
   VpMark *live_mark; /* in the running one; NULL when it does not run */
   char *xml;         /* the persistent definition */
