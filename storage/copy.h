@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* copy: whole images against each other: copy and compare.  Work goes extent
+ * by extent in chunks of a few MiB, so that each chunk can become a task of
+ * its own; no byte is read where both sides know that it is zero. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+#include "storage/image.h"
+
+typedef struct {
+  /* Runs of zeros at least that long are not stored; rounded to the target's
+   * unit.  0: 4096.  UINT64_MAX: everything is stored. */
+  uint64_t sparse_size;
+  /* The target reads as zeros already, as a fresh image does. */
+  bool target_is_zero;
+} VpCopyOptions;
+
+/* Copies all guest bytes.  The target must be as large as the source rounded
+ * up to 512 (VP_IMAGE_ERROR_RANGE); its rest is zeroed.  Flushes at the end. */
+bool vp_copy_image (VpImage *source, VpImage *target,
+                    const VpCopyOptions *options, const VpProgress *progress,
+                    GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+typedef enum {
+  VP_COMPARE_EQUAL,
+  VP_COMPARE_CONTENT, /* at ret_offset */
+  VP_COMPARE_SIZE,    /* strict: another size */
+  VP_COMPARE_STATUS,  /* strict: allocated in one only, at ret_offset */
+} VpCompareResult;
+
+/* Where sizes differ the longer one must hold zeros there; ret_size_differs
+ * says so (may be NULL).  ret_in_rest: the difference lies past the end of
+ * the shorter (may be NULL). */
+bool vp_compare_images (VpImage *a, VpImage *b, bool strict,
+                        const VpProgress *progress, VpCompareResult *ret_result,
+                        uint64_t *ret_offset, bool *ret_size_differs,
+                        bool *ret_in_rest,
+                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* True for all zeros; quick. */
+bool vp_buffer_is_zero (const void *buffer, size_t len);

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* format: the contract between the image and its drivers.
+ *
+ * A driver answers *where* guest bytes live and never moves one; image.c has
+ * the only loops over them.  Order of every write, held by the image:
+ *
+ *     reserve  ->  the image writes the data  ->  link
+ *
+ * and by the driver with its tables: refcounts are on disk before a table
+ * names a cluster, data before that too, and what a link frees is used again
+ * only after the next flush (table.h).  A cut leaks clusters, never loses or
+ * mixes data.
+ *
+ * Guards stand before the driver: offsets lie within the image, lengths are
+ * not zero, a writable verb is only called on an image opened for writing.
+ *
+ * A driver never opens a file by itself: a name found in an image goes
+ * through the gate (VpOpener), which belongs to the caller. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+#include "storage/file.h"
+#include "storage/layout.h"
+#include "storage/progress.h"
+
+/* Limits, in one place.  Ours are at or under those of the field, so that
+ * what we write opens everywhere. */
+#define VP_MAX_CHAIN_DEPTH   32
+#define VP_MAX_VIRTUAL_SIZE  ((uint64_t) INT64_MAX / 512 * 512)
+#define VP_MAX_NAME_LEN      1023u
+#define VP_MAX_TABLE_SIZE    (32u << 20) /* L1 and its like */
+#define VP_MAX_REFTABLE_SIZE (8u << 20)
+#define VP_MAX_SNAPSHOTS     65536u
+#define VP_MAX_SNAPSHOT_SIZE (64u << 20)
+
+typedef struct VpImage VpImage;
+typedef struct VpFormat VpFormat;
+
+/* ---- where -------------------------------------------------------------- */
+
+typedef enum {
+  VP_RUN_UNALLOCATED,    /* ask the backing image; zeros without one */
+  VP_RUN_ZERO,           /* reads as zeros, no place of its own */
+  VP_RUN_ZERO_ALLOCATED, /* reads as zeros, a place is kept for it */
+  VP_RUN_DATA,
+  VP_RUN_COMPRESSED, /* through read_compressed () */
+} VpRunKind;
+
+typedef struct {
+  VpRunKind kind;
+  uint64_t length; /* guest bytes, never 0 */
+  VpFile *file;    /* borrowed from the driver; NULL where there is no place */
+  uint64_t offset; /* in file; COMPRESSED: of the packed bytes */
+  uint64_t packed; /* COMPRESSED: most bytes that they can take */
+  bool shared;     /* somebody else counts on it: not writable in place */
+} VpRun;
+
+/* A place for guest bytes [guest, guest + length).  Where in_place is false
+ * the caller fills all of it: what it came to write, and round that (head and
+ * tail bytes) the old content; then calls link. */
+typedef struct {
+  VpFile *file;
+  uint64_t offset; /* in file */
+  uint64_t guest;
+  uint64_t length;
+  uint64_t head, tail;
+  bool in_place;
+} VpPlace;
+
+/* ---- facts -------------------------------------------------------------- */
+
+typedef struct {
+  char *id, *name; /* bytes as found, made valid UTF-8 */
+  uint64_t vm_state_size, disk_size;
+  uint32_t date_s, date_ns;
+  uint64_t vm_clock_ns;
+  bool has_icount;
+  uint64_t icount;
+} VpSnapshot;
+
+/* Strings are owned by the struct; NULL: has none. */
+typedef struct {
+  const char *format;
+  uint64_t virtual_size; /* bytes */
+  uint64_t cluster_size; /* 0: has none */
+  uint64_t file_size;    /* length of the file */
+  uint64_t used_size;    /* what it takes up on the disk */
+  char *backing_name, *backing_format;
+  bool dirty;     /* was not closed well; wants a check */
+  bool encrypted; /* recognised, not readable yet */
+  /* qcow2; compat is NULL elsewhere */
+  const char *compat;           /* "0.10", "1.1" */
+  const char *compression_type; /* "zlib", "zstd" */
+  unsigned refcount_bits;
+  bool lazy_refcounts, corrupt, extended_l2;
+  bool data_file_raw;
+  char *data_file;
+  GPtrArray *snapshots; /* of VpSnapshot; NULL or empty: none */
+} VpImageInfo;
+
+void vp_snapshot_free (VpSnapshot *snapshot);
+void vp_image_info_clear (VpImageInfo *info);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (VpImageInfo, vp_image_info_clear)
+
+/* ---- creation ----------------------------------------------------------- */
+
+typedef enum {
+  VP_PREALLOCATION_OFF,
+  VP_PREALLOCATION_METADATA,
+  VP_PREALLOCATION_FALLOC,
+  VP_PREALLOCATION_FULL,
+} VpPreallocation;
+
+/* Start from VP_CREATE_OPTIONS_INIT; set members, or text by
+ * vp_create_options_set ().  Strings are borrowed unless set by text. */
+typedef struct {
+  uint64_t size; /* bytes, rounded up to 512 */
+  const char *backing_name;
+  const char *backing_format; /* must be there where backing_name is */
+  VpPreallocation preallocation;
+  uint64_t cluster_size;  /* 0: the format's default */
+  unsigned compat;        /* 2 or 3; 0: the format's default */
+  unsigned refcount_bits; /* 0: 16 */
+  bool lazy_refcounts;
+  bool zstd; /* compression_type */
+} VpCreateOptions;
+
+#define VP_CREATE_OPTIONS_INIT                                                 \
+  {                                                                            \
+    0                                                                          \
+  }
+
+typedef struct {
+  const char *name; /* qemu-img's spelling: "cluster_size" */
+  const char *help;
+} VpOption;
+
+/* ---- check -------------------------------------------------------------- */
+
+typedef enum { VP_REPAIR_NOTHING, VP_REPAIR_LEAKS, VP_REPAIR_ALL } VpRepair;
+
+typedef struct {
+  uint64_t corruptions, leaks, check_errors;
+  uint64_t corruptions_fixed, leaks_fixed;
+  uint64_t total_clusters, allocated_clusters;
+  uint64_t fragmented_clusters, compressed_clusters;
+  uint64_t image_end_offset;
+  GPtrArray *messages; /* of char *, one a fault, at most 1000 */
+} VpCheckResult;
+
+/* ---- the driver --------------------------------------------------------- */
+
+typedef enum {
+  VP_DRIVER_WRITABLE = 1 << 0,
+  VP_DRIVER_CHECK = 1 << 1,     /* opened to be checked: be lenient */
+  VP_DRIVER_UNORDERED = 1 << 2, /* a file that has no name yet */
+} VpDriverFlags;
+
+struct VpFormat {
+  const char *name;
+  const VpOption *options; /* for create; ends with a NULL name */
+  const VpLayout *header;  /* may be NULL */
+  bool supports_backing;
+  /* 0: not this format; 100: its magic is there. */
+  unsigned (*probe) (const uint8_t *head, size_t len, uint64_t file_size);
+  /* Into an empty file, or a device. */
+  bool (*create) (VpFile *file, const VpCreateOptions *options, GError **error);
+  /* Keeps file, which is borrowed; ret_state is handed to every verb. */
+  bool (*open) (VpFile *file, VpDriverFlags flags, gpointer *ret_state,
+                GError **error);
+  /* Frees; what is not flushed is lost. */
+  void (*close) (gpointer state);
+  uint64_t (*get_size) (gpointer state);
+  bool (*info) (gpointer state, VpImageInfo *info, GError **error);
+  /* Borrowed; NULL: no backing file.  Optional. */
+  const char *(*backing) (gpointer state, const char **ret_format);
+
+  bool (*map) (gpointer state, uint64_t offset, uint64_t length, VpRun *ret_run,
+               GError **error);
+  /* One whole unit (cluster_size bytes) that run names. */
+  bool (*read_compressed) (gpointer state, const VpRun *run, uint8_t *unit,
+                           GError **error);
+  bool (*reserve) (gpointer state, uint64_t offset, uint64_t length,
+                   VpPlace *ret_place, GError **error);
+  bool (*link) (gpointer state, const VpPlace *place, GError **error);
+  /* The data could not be written: give the place back. */
+  void (*unreserve) (gpointer state, const VpPlace *place);
+  /* Whole units only.  ret_done = 0: cannot, write the zeros yourself. */
+  bool (*zero) (gpointer state, uint64_t offset, uint64_t length, bool unmap,
+                uint64_t *ret_done, GError **error);
+  /* Whole units only; a hint.  Afterwards the range reads as zeros or as
+   * before. */
+  bool (*discard) (gpointer state, uint64_t offset, uint64_t length,
+                   GError **error);
+  bool (*flush) (gpointer state, GError **error);
+  /* Makes room in the tables for size without changing the size yet. */
+  bool (*extend) (gpointer state, uint64_t size, GError **error);
+  bool (*resize) (gpointer state, uint64_t size, VpPreallocation preallocation,
+                  GError **error);
+
+  /* The second, optional table. */
+  bool (*check) (gpointer state, VpRepair repair, const VpProgress *progress,
+                 VpCheckResult *result, GError **error);
+};
+
+/* ---- the gate ----------------------------------------------------------- */
+
+/* A name found inside an image. */
+typedef struct {
+  const char *role;   /* "backing" */
+  const char *name;   /* the bytes that the image holds, without NUL */
+  const char *format; /* as the image says, or NULL */
+  const char *image;  /* name of the file that says so */
+} VpClaim;
+
+typedef struct VpOpener VpOpener;
+struct VpOpener {
+  /* Read-only.  ret_format: what the gate knows better, static or owned by
+   * the gate; left alone, the claim's format holds.  VP_IMAGE_ERROR_DENIED for
+   * a refusal. */
+  VpFile *(*open) (VpOpener *opener, const VpClaim *claim,
+                   const char **ret_format, GError **error);
+  bool may_probe;    /* where nobody states the format */
+  VpFileFlags flags; /* for the opener's own use: VP_FILE_NO_LOCK */
+};
+
+/* The person gate: regular files and block devices, relative names beside the
+ * image that names them; "scheme:" names are refused.  flags: VP_FILE_NO_LOCK
+ * or 0.  By value; nothing to free. */
+VpOpener vp_opener_person (VpFileFlags flags);
