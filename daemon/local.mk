@@ -5,11 +5,11 @@ libvprovd_la_SOURCES = \
 	daemon/domain-xml.h \
 	daemon/error.c daemon/error.h \
 	daemon/host-libvirt.h \
-	daemon/host.h \
+	daemon/host.c daemon/host.h \
 	daemon/manager.h \
 	daemon/spec-xml.h \
 	daemon/state.c daemon/state.h \
-	daemon/step.h \
+	daemon/step.c daemon/step.h \
 	daemon/store.h \
 	daemon/worker.h
 libvprovd_la_CPPFLAGS = $(AM_CPPFLAGS) $(GIO_CFLAGS) $(LIBVIRT_CFLAGS) \

@@ -50,5 +50,7 @@ char *vp_step_to_string (const VpStep *step);
 /* One line of tab-separated, escaped fields without a newline; caller
  * frees. */
 char *vp_step_to_line (const VpStep *step);
+/* The way back.  VP_ERROR_FAILED where the line is not one of ours. */
+VpStep *vp_step_from_line (const char *line, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VpStep, vp_step_free)
