@@ -1,7 +1,7 @@
 # The daemon without main, so that tests link it.
 noinst_LTLIBRARIES += libvprovd.la
 libvprovd_la_SOURCES = \
-	daemon/configuration.h \
+	daemon/configuration.c daemon/configuration.h \
 	daemon/domain-xml.h \
 	daemon/error.c daemon/error.h \
 	daemon/host-libvirt.h \
