@@ -1,6 +1,28 @@
+# What gdbus-codegen makes of the interface: its own code, so its own warnings.
+BUILT_SOURCES += daemon/vprovd1-generated.h
+CLEANFILES += daemon/vprovd1-generated.h daemon/vprovd1-generated.c
+EXTRA_DIST += daemon/org.vprovd1.xml
+GDBUS_CODEGEN_FLAGS = --interface-prefix org.vprovd1. --c-namespace VpDbus
+daemon/vprovd1-generated.h: daemon/org.vprovd1.xml
+	$(AM_V_GEN)$(MKDIR_P) daemon && $(GDBUS_CODEGEN) \
+		$(GDBUS_CODEGEN_FLAGS) --header --output $@ \
+		$(top_srcdir)/daemon/org.vprovd1.xml
+daemon/vprovd1-generated.c: daemon/org.vprovd1.xml
+	$(AM_V_GEN)$(MKDIR_P) daemon && $(GDBUS_CODEGEN) \
+		$(GDBUS_CODEGEN_FLAGS) --body --output $@ \
+		$(top_srcdir)/daemon/org.vprovd1.xml
+noinst_LTLIBRARIES += libvprovd1.la
+nodist_libvprovd1_la_SOURCES = \
+	daemon/vprovd1-generated.c daemon/vprovd1-generated.h
+libvprovd1_la_CPPFLAGS = -I$(top_builddir) $(GIO_CFLAGS)
+libvprovd1_la_CFLAGS = -std=gnu11 -fPIE -w $(VP_SANITIZE)
+
 # The daemon without main, so that tests link it.
 noinst_LTLIBRARIES += libvprovd.la
 libvprovd_la_SOURCES = \
+	daemon/bus.c daemon/bus.h daemon/bus-private.h \
+	daemon/bus-call.c \
+	daemon/bus-record.c daemon/bus-record.h \
 	daemon/configuration.c daemon/configuration.h \
 	daemon/domain-xml.h \
 	daemon/error.c daemon/error.h \
@@ -16,7 +38,7 @@ libvprovd_la_SOURCES = \
 	daemon/worker.h
 libvprovd_la_CPPFLAGS = $(AM_CPPFLAGS) $(GIO_CFLAGS) $(LIBVIRT_CFLAGS) \
 	$(LIBXML_CFLAGS) $(SYSTEMD_CFLAGS)
-libvprovd_la_LIBADD = libvprov-net.la libvprov-image.la $(GIO_LIBS) \
+libvprovd_la_LIBADD = libvprovd1.la libvprov-net.la libvprov-image.la $(GIO_LIBS) \
 	$(LIBVIRT_LIBS) $(LIBXML_LIBS) $(SYSTEMD_LIBS)
 
 sbin_PROGRAMS += vprovd
