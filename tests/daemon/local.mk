@@ -1,1 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+
+# A hypervisor in memory, for tests of what stands on host.h.
+check_LTLIBRARIES += libfake-host.la
+libfake_host_la_SOURCES = tests/daemon/fake-host.c tests/daemon/fake-host.h
+libfake_host_la_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
