@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* run: see the header.  Each row observes as far as it must before it acts,
+ * so that a step may be repeated after a crash. */
+#include "config.h"
+
+#include "daemon/domain-xml.h"
+#include "daemon/error.h"
+#include "daemon/run.h"
+#include "daemon/worker.h"
+#include "storage/pool.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include <gio/gio.h>
+
+typedef bool (*StepFunc) (const VpRunContext *context, const VpStep *step,
+                          GError **error);
+
+static void
+worker_progress (uint64_t done, uint64_t total, gpointer user_data)
+{
+  const VpRunContext *context = user_data;
+
+  __atomic_store_n (context->done_bytes, done, __ATOMIC_RELAXED);
+  __atomic_store_n (context->total_bytes, total, __ATOMIC_RELAXED);
+}
+
+static bool
+run_worker (const VpRunContext *context, const VpWorkerCall *call,
+            GError **error)
+{
+  VpWorkerConfig worker = {
+    .program = context->config->worker_program,
+    .user = context->config->worker_user,
+  };
+
+  return vp_worker_run (&worker, call, worker_progress, (gpointer) context,
+                        context->cancel, NULL, error);
+}
+
+static VpPool *
+open_pool (const VpDisk *disk, char **ret_volume, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (disk->path);
+  VpPool *pool = vp_pool_open_dir (disk->pool, folder, error);
+
+  if (pool != NULL)
+    *ret_volume = g_path_get_basename (disk->path);
+  return pool;
+}
+
+/* Names that a volume may hold inside: only the base image that its record
+ * says. */
+static size_t
+disk_claims (const VpDisk *disk, VpWorkerClaim *claim)
+{
+  if (disk->backing_path == NULL)
+    return 0;
+  claim->name = disk->backing_path;
+  claim->format = disk->backing_format;
+  claim->path = disk->backing_path;
+  return 1;
+}
+
+static const VpDisk *
+wanted_disk (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  const VpDisk *disk = context->wanted != NULL
+                           ? vp_guest_find_disk (context->wanted, step->subject)
+                           : NULL;
+
+  if (disk == NULL)
+    g_set_error (error, VP_ERROR, VP_ERROR_FAILED, "no disk %s in the spec",
+                 step->subject);
+  return disk;
+}
+
+static bool
+do_volume_create (const VpRunContext *context, const VpStep *step,
+                  GError **error)
+{
+  const VpDisk *disk = wanted_disk (context, step, error);
+  g_autoptr (VpPool) pool = NULL;
+  g_autofree char *volume = NULL;
+  VpPoolNew *new_volume = NULL;
+  VpWorkerClaim claim = { 0 };
+  VpWorkerCall call = { .verb = VP_WORKER_CREATE, .source_fd = -1 };
+
+  if (disk == NULL || (pool = open_pool (disk, &volume, error)) == NULL)
+    return false;
+  new_volume = vp_pool_new_volume (pool, volume, error);
+  if (new_volume == NULL)
+    return false;
+  call.fd = vp_pool_new_get_fd (new_volume);
+  call.name = disk->path;
+  call.format = disk->format;
+  call.size = disk->size;
+  call.claims = &claim;
+  call.n_claims = disk_claims (disk, &claim);
+  if (!run_worker (context, &call, error)) {
+    vp_pool_new_abort (new_volume);
+    return false;
+  }
+  return vp_pool_new_commit (new_volume, error);
+}
+
+static bool
+undo_volume_create (const VpRunContext *context, const VpStep *step,
+                    GError **error)
+{
+  const VpDisk *disk = wanted_disk (context, step, error);
+  g_autoptr (VpPool) pool = NULL;
+  g_autofree char *volume = NULL;
+
+  return disk != NULL && (pool = open_pool (disk, &volume, error)) != NULL &&
+         vp_pool_remove_volume (pool, volume, error);
+}
+
+static bool
+do_volume_grow (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  const VpDisk *disk = wanted_disk (context, step, error);
+  const VpDisk *live =
+      context->found->live != NULL
+          ? vp_guest_find_disk (context->found->live, step->subject)
+          : NULL;
+  g_autoptr (VpPool) pool = NULL;
+  g_autofree char *volume = NULL;
+  VpWorkerClaim claim = { 0 };
+  VpWorkerCall call = { .verb = VP_WORKER_GROW, .source_fd = -1 };
+  bool grown = false;
+
+  if (disk == NULL)
+    return false;
+  /* While a guest runs, only QEMU changes its disks. */
+  if (live != NULL)
+    return context->host->ops->grow_disk (context->host, context->domain,
+                                          live->target, disk->size, error);
+  if ((pool = open_pool (disk, &volume, error)) == NULL)
+    return false;
+  call.fd = vp_pool_open_volume (pool, volume, true, error);
+  if (call.fd < 0)
+    return false;
+  call.name = disk->path;
+  call.format = disk->format;
+  call.size = disk->size;
+  call.claims = &claim;
+  call.n_claims = disk_claims (disk, &claim);
+  grown = run_worker (context, &call, error);
+  if (grown && fsync (call.fd) < 0) {
+    g_set_error (error, G_IO_ERROR, g_io_error_from_errno (errno),
+                 "%s: cannot sync: %s", disk->path, g_strerror (errno));
+    grown = false;
+  }
+  (void) close (call.fd); /* synced above */
+  return grown;
+}
+
+static bool
+do_define (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  VpMark mark = { .guest = (char *) context->name,
+                  .digest = (char *) context->digest };
+  g_autofree char *xml = vp_domain_xml_set_mark (context->xml, &mark, error);
+
+  return xml != NULL && context->host->ops->define (context->host, xml, error);
+}
+
+static bool
+undo_define (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  /* A redefinition stays: it is what the spec says, and the next pass goes
+   * on from it. */
+  if (context->found->exists)
+    return true;
+  return context->host->ops->undefine (context->host, context->domain, error);
+}
+
+static bool
+change_disk (const VpRunContext *context, const VpStep *step, bool attach,
+             GError **error)
+{
+  const VpGuest *from = attach ? context->wanted : context->found->live;
+  const VpDisk *disk = vp_guest_find_disk (from, step->subject);
+  g_autofree char *xml = disk != NULL ? vp_domain_xml_disk (disk) : NULL;
+
+  g_return_val_if_fail (xml != NULL, false);
+  return (attach ? context->host->ops->attach : context->host->ops->detach) (
+      context->host, context->domain, xml, VP_HOST_LIVE, error);
+}
+
+static bool
+change_nic (const VpRunContext *context, const VpStep *step, bool attach,
+            GError **error)
+{
+  const VpGuest *from = attach ? context->wanted : context->found->live;
+  const VpNic *nic = vp_guest_find_nic (from, step->subject);
+  g_autofree char *xml = nic != NULL ? vp_domain_xml_nic (nic) : NULL;
+
+  g_return_val_if_fail (xml != NULL, false);
+  return (attach ? context->host->ops->attach : context->host->ops->detach) (
+      context->host, context->domain, xml, VP_HOST_LIVE, error);
+}
+
+static bool
+do_attach_disk (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  return change_disk (context, step, true, error);
+}
+
+static bool
+do_detach_disk (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  return change_disk (context, step, false, error);
+}
+
+static bool
+do_attach_nic (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  return change_nic (context, step, true, error);
+}
+
+static bool
+do_detach_nic (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  return change_nic (context, step, false, error);
+}
+
+static bool
+do_set_mark (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  VpMark mark = { .guest = (char *) context->name,
+                  .digest = (char *) context->digest };
+
+  return context->host->ops->set_mark (context->host, context->domain, &mark,
+                                       VP_HOST_LIVE, error);
+}
+
+static bool
+do_start (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  return context->host->ops->start (context->host, context->domain, error);
+}
+
+/* 1: off, 0: not yet, -1: error. */
+static int
+is_off (const VpRunContext *context, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+  g_autoptr (VpHostDomain) domain =
+      context->host->ops->get (context->host, context->domain, &local);
+
+  if (domain != NULL)
+    return domain->power == VP_POWER_STOPPED ||
+           domain->power == VP_POWER_CRASHED;
+  if (g_error_matches (local, VP_ERROR, VP_ERROR_NO_SUCH_GUEST))
+    return 1;
+  g_propagate_error (error, g_steal_pointer (&local));
+  return -1;
+}
+
+static bool
+wait_until_off (const VpRunContext *context, unsigned timeout_s, bool *ret_off,
+                GError **error)
+{
+  gint64 deadline =
+      g_get_monotonic_time () + (gint64) timeout_s * G_USEC_PER_SEC;
+
+  for (;;) {
+    int off = is_off (context, error);
+
+    if (off != 0) {
+      *ret_off = off > 0;
+      return off > 0;
+    }
+    if (g_get_monotonic_time () >= deadline) {
+      *ret_off = false;
+      return true;
+    }
+    if (g_atomic_int_get (context->cancel)) {
+      g_set_error_literal (error, VP_ERROR, VP_ERROR_CANCELLED, "cancelled");
+      return false;
+    }
+    g_usleep (200 * 1000); /* libvirt's events reach the main thread only */
+  }
+}
+
+static bool
+do_shutdown (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  bool off = false;
+
+  if (!context->host->ops->shutdown (context->host, context->domain, error) ||
+      !wait_until_off (context, context->config->shutdown_timeout_s, &off,
+                       error))
+    return false;
+  if (off)
+    return true;
+  if (!context->host->ops->destroy (context->host, context->domain, error))
+    return false;
+  return wait_until_off (context, 10, &off, error);
+}
+
+static bool
+do_retire (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  VpMark mark = { .guest = (char *) context->name,
+                  .digest = context->found->digest,
+                  .retired = true };
+
+  return context->host->ops->set_mark (context->host, context->domain, &mark,
+                                       VP_HOST_CONFIG, error);
+}
+
+static const struct {
+  StepFunc run, undo;
+} rows[VP_STEP_N_KINDS] = {
+  [VP_STEP_VOLUME_CREATE] = { do_volume_create, undo_volume_create },
+  [VP_STEP_VOLUME_GROW] = { do_volume_grow, NULL },
+  [VP_STEP_DEFINE] = { do_define, undo_define },
+  [VP_STEP_ATTACH_DISK] = { do_attach_disk, NULL },
+  [VP_STEP_DETACH_DISK] = { do_detach_disk, NULL },
+  [VP_STEP_ATTACH_NIC] = { do_attach_nic, NULL },
+  [VP_STEP_DETACH_NIC] = { do_detach_nic, NULL },
+  [VP_STEP_SET_MARK] = { do_set_mark, NULL },
+  [VP_STEP_START] = { do_start, NULL },
+  [VP_STEP_SHUTDOWN] = { do_shutdown, NULL },
+  [VP_STEP_RETIRE] = { do_retire, NULL },
+};
+
+bool
+vp_run_step (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  g_return_val_if_fail (rows[step->kind].run != NULL, false);
+  __atomic_store_n (context->done_bytes, 0, __ATOMIC_RELAXED);
+  __atomic_store_n (context->total_bytes, 0, __ATOMIC_RELAXED);
+  return rows[step->kind].run (context, step, error);
+}
+
+bool
+vp_run_undo (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  return rows[step->kind].undo == NULL ||
+         rows[step->kind].undo (context, step, error);
+}
