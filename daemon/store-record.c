@@ -55,12 +55,13 @@ vp_guest_record_copy (const VpGuestRecord *record)
   VpGuestRecord *copy = vp_guest_record_new ();
 
   copy->uuid = g_strdup (record->uuid);
+  copy->domain = g_strdup (record->domain);
   copy->machine = g_strdup (record->machine);
   copy->arch = g_strdup (record->arch);
   copy->hold = record->hold;
   copy->boot_id = g_strdup (record->boot_id);
   copy->retired = record->retired;
-  copy->crashed = record->crashed;
+  copy->off = record->off;
   for (size_t i = 0; i < G_N_ELEMENTS (guest_maps); i++) {
     GHashTableIter iter;
     gpointer key, value;
@@ -78,6 +79,7 @@ vp_guest_record_free (VpGuestRecord *record)
   if (!record)
     return;
   g_free (record->uuid);
+  g_free (record->domain);
   g_free (record->machine);
   g_free (record->arch);
   g_free (record->boot_id);
@@ -136,8 +138,9 @@ vp_store_save_guest (VpStore *store, const char *name,
 
   g_key_file_set_boolean (keys, "guest", "hold", record->hold);
   g_key_file_set_boolean (keys, "guest", "retired", record->retired);
-  g_key_file_set_boolean (keys, "guest", "crashed", record->crashed);
+  g_key_file_set_boolean (keys, "guest", "off", record->off);
   set_string (keys, "guest", "uuid", record->uuid);
+  set_string (keys, "guest", "domain", record->domain);
   set_string (keys, "guest", "machine", record->machine);
   set_string (keys, "guest", "arch", record->arch);
   set_string (keys, "guest", "boot-id", record->boot_id);
@@ -207,12 +210,13 @@ read_guest (GKeyFile *keys, VpGuestRecord *record, GError **error)
     return false;
   }
   if (!get_string (keys, "guest", "uuid", &record->uuid, error) ||
+      !get_string (keys, "guest", "domain", &record->domain, error) ||
       !get_string (keys, "guest", "machine", &record->machine, error) ||
       !get_string (keys, "guest", "arch", &record->arch, error) ||
       !get_string (keys, "guest", "boot-id", &record->boot_id, error) ||
       !get_bool (keys, "guest", "hold", &record->hold, error) ||
       !get_bool (keys, "guest", "retired", &record->retired, error) ||
-      !get_bool (keys, "guest", "crashed", &record->crashed, error))
+      !get_bool (keys, "guest", "off", &record->off, error))
     return false;
   if (record->uuid && !g_uuid_string_is_valid (record->uuid)) {
     g_set_error (error, VP_ERROR, VP_ERROR_FAILED, "uuid=%s is not a UUID",

@@ -34,12 +34,14 @@ VpMac vp_store_derive_mac (VpStore *store, const char *guest, const char *nic);
 /* What was decided for a guest once and holds from then on. */
 typedef struct {
   char *uuid;
+  char *domain; /* its name in libvirt where that is not the guest's: it was
+                   renamed by its file */
   char *machine, *arch;
-  bool hold;     /* stopped by a person or from inside: stays so */
-  char *boot_id; /* of the host's boot when hold was set */
-  bool retired;  /* its spec is gone */
-  bool crashed;
-  GHashTable *macs;      /* NIC name -> text */
+  bool hold;        /* stopped by a person or from inside: stays so */
+  char *boot_id;    /* of the host's boot when hold was set */
+  bool retired;     /* its spec is gone */
+  bool off;         /* vprovd shut it down itself, for the spec or a removal */
+  GHashTable *macs; /* NIC name -> text */
   GHashTable *addresses; /* NIC name -> text */
   GHashTable *volumes;   /* disk name -> "POOL/VOLUME" */
   GHashTable *targets;   /* disk name -> "vda" */
