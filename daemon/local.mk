@@ -23,13 +23,23 @@ libvprovd_la_SOURCES = \
 	daemon/bus.c daemon/bus.h daemon/bus-private.h \
 	daemon/bus-call.c \
 	daemon/bus-record.c daemon/bus-record.h \
+	daemon/catalog.c daemon/catalog.h \
 	daemon/configuration.c daemon/configuration.h \
 	daemon/domain-xml.h \
 	daemon/error.c daemon/error.h \
 	daemon/folder.c daemon/folder.h \
 	daemon/host-libvirt.h \
+	daemon/guest-job.c daemon/guest-job.h \
 	daemon/host.c daemon/host.h \
-	daemon/manager.h \
+	daemon/job.c daemon/job.h \
+	daemon/log.c daemon/log.h \
+	daemon/manager.c daemon/manager.h daemon/manager-private.h \
+	daemon/manager-guest.c daemon/manager-net.c daemon/manager-plan.c \
+	daemon/observe.c daemon/observe.h \
+	daemon/plan.c daemon/plan.h \
+	daemon/resolve.c daemon/resolve.h \
+	daemon/run.c daemon/run.h \
+	daemon/spec-dir.c daemon/spec-dir.h \
 	daemon/spec-xml.h \
 	daemon/state.c daemon/state.h \
 	daemon/step.c daemon/step.h \
