@@ -45,7 +45,8 @@ libvprovd_la_SOURCES = \
 	daemon/step.c daemon/step.h \
 	daemon/store.c daemon/store.h daemon/store-private.h \
 	daemon/store-journal.c daemon/store-record.c \
-	daemon/worker.h
+	daemon/worker.h \
+	daemon/xml.c daemon/xml.h
 libvprovd_la_CPPFLAGS = $(AM_CPPFLAGS) $(GIO_CFLAGS) $(LIBVIRT_CFLAGS) \
 	$(LIBXML_CFLAGS) $(SYSTEMD_CFLAGS)
 libvprovd_la_LIBADD = libvprovd1.la libvprov-net.la libvprov-image.la $(GIO_LIBS) \
