@@ -109,6 +109,7 @@ vp_disk_copy (const VpDisk *disk)
   copy->backing_path = g_strdup (disk->backing_path);
   copy->backing_format = g_strdup (disk->backing_format);
   copy->target = g_strdup (disk->target);
+  copy->foreign = disk->foreign;
   return copy;
 }
 
@@ -152,6 +153,8 @@ vp_nic_copy (const VpNic *nic)
   for (guint i = 0; i < nic->forwards->len; i++)
     g_ptr_array_add (copy->forwards,
                      g_memdup2 (nic->forwards->pdata[i], sizeof (VpForward)));
+  copy->libvirt_network = g_strdup (nic->libvirt_network);
+  copy->foreign = nic->foreign;
   copy->place = nic->place;
   return copy;
 }
@@ -167,6 +170,7 @@ vp_nic_free (VpNic *nic)
   g_free (nic->bridge);
   g_free (nic->mac);
   g_free (nic->address);
+  g_free (nic->libvirt_network);
   g_ptr_array_unref (nic->forwards);
   g_free (nic);
 }
@@ -250,6 +254,8 @@ vp_guest_copy (const VpGuest *guest)
   copy->accel = guest->accel;
   copy->cpus = guest->cpus;
   copy->memory = guest->memory;
+  copy->cpus_max = guest->cpus_max;
+  copy->memory_max = guest->memory_max;
   copy->kernel = g_strdup (guest->kernel);
   copy->initrd = g_strdup (guest->initrd);
   copy->cmdline = g_strdup (guest->cmdline);

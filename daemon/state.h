@@ -75,6 +75,10 @@ typedef struct {
   char *backing_path; /* the base image's file, NULL without from */
   char *backing_format;
   char *target; /* "vda"; given by order, kept by the record */
+  /* Found without an alias of ours: from a <libvirt> fragment, or attached
+   * by others; also every disk of a whole <domain> file.  One that is not
+   * wanted is reported, never detached. */
+  bool foreign;
 } VpDisk;
 
 typedef struct {
@@ -92,6 +96,10 @@ typedef struct {
   char *address; /* as the spec says it: ".10" or a full IPv4 address */
   VpAddr ip;     /* resolved; family 0 where the bridge is foreign */
   GPtrArray *forwards; /* VpForward, never NULL */
+  /* In a libvirt definition: the source network, which is libvirt's own and
+   * none of ours; network is NULL then. */
+  char *libvirt_network;
+  bool foreign; /* as VpDisk.foreign */
   VpPlace place;
 } VpNic;
 
@@ -111,7 +119,9 @@ typedef struct {
   VpPower power; /* wanted: RUNNING or STOPPED (state= in the spec) */
   VpAccel accel; /* found: never AUTO */
   unsigned cpus;
-  uint64_t memory;                 /* bytes */
+  uint64_t memory;   /* bytes */
+  unsigned cpus_max; /* found: what it can grow to live; 0: not known */
+  uint64_t memory_max;
   char *kernel, *initrd, *cmdline; /* direct kernel boot, or NULL */
   char *arch, *machine; /* "x86_64", "pc-q35-7.2"; pinned at first define */
   GPtrArray *disks;     /* VpDisk, never NULL */

@@ -562,6 +562,12 @@ vp_xml_get_attribute (const VpXmlNode *node, const char *name)
   return take_string (xmlGetNoNsProp (node, (const xmlChar *) name));
 }
 
+bool
+vp_xml_has_attribute (const VpXmlNode *node, const char *name)
+{
+  return xmlHasNsProp (node, (const xmlChar *) name, NULL) != NULL;
+}
+
 char *
 vp_xml_get_text (const VpXmlNode *node)
 {
@@ -575,6 +581,20 @@ vp_xml_get_text (const VpXmlNode *node)
   return g_steal_pointer (&text);
 }
 
+char *
+vp_xml_serialise (const VpXmlNode *node, bool indent)
+{
+  xmlBuffer *buffer = xmlBufferCreate ();
+  char *text;
+
+  if (buffer == NULL)
+    g_error ("out of memory");
+  xmlNodeDump (buffer, node->doc, (xmlNode *) node, 0, indent);
+  text = g_strdup ((const char *) xmlBufferContent (buffer));
+  xmlBufferFree (buffer);
+  return text;
+}
+
 /* In a document of its own a copied node takes along the namespaces that it
  * uses, wherever they were declared. */
 char *
@@ -586,14 +606,13 @@ vp_xml_serialise_children (const VpXmlNode *node)
        child = child->next) {
     xmlDoc *doc = xmlNewDoc ((const xmlChar *) "1.0");
     xmlNode *copy = xmlDocCopyNode ((xmlNode *) child, doc, 1);
-    xmlBuffer *buffer = xmlBufferCreate ();
+    g_autofree char *part = NULL;
 
-    if (copy == NULL || buffer == NULL)
+    if (copy == NULL)
       g_error ("out of memory");
     xmlDocSetRootElement (doc, copy);
-    xmlNodeDump (buffer, doc, copy, 0, 0);
-    g_string_append (text, (const char *) xmlBufferContent (buffer));
-    xmlBufferFree (buffer);
+    part = vp_xml_serialise (copy, false);
+    g_string_append (text, part);
     xmlFreeDoc (doc);
   }
   return g_string_free (g_steal_pointer (&text), FALSE);

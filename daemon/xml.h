@@ -54,9 +54,13 @@ bool vp_xml_is (const VpXmlNode *node, const char *name);
 /* The value of an attribute in no namespace, NULL where there is none; node
  * may be NULL.  Caller frees. */
 char *vp_xml_get_attribute (const VpXmlNode *node, const char *name);
+bool vp_xml_has_attribute (const VpXmlNode *node, const char *name);
 /* The text in an element without white space round it, NULL where there is
  * none; node may be NULL.  Caller frees. */
 char *vp_xml_get_text (const VpXmlNode *node);
+/* The element as text, indented where it holds no text of its own.  Caller
+ * frees. */
+char *vp_xml_serialise (const VpXmlNode *node, bool indent);
 /* The children as text, with the namespaces they need.  Caller frees. */
 char *vp_xml_serialise_children (const VpXmlNode *node);
 
