@@ -23,7 +23,9 @@ libvprovd_la_SOURCES = \
 	daemon/bus.c daemon/bus.h daemon/bus-private.h \
 	daemon/bus-call.c \
 	daemon/bus-record.c daemon/bus-record.h \
-	daemon/catalog.c daemon/catalog.h \
+	daemon/catalog.c daemon/catalog.h daemon/catalog-private.h \
+	daemon/catalog-guest.c daemon/catalog-net.c daemon/catalog-part.c \
+	daemon/catalog-volume.c \
 	daemon/configuration.c daemon/configuration.h \
 	daemon/domain-xml.h \
 	daemon/error.c daemon/error.h \
