@@ -10,8 +10,9 @@
 
 /* The whole definition of a resolved guest (uuid, mac, machine, paths,
  * accel other than AUTO), without the mark: what the digest is made of.
- * Fragments are merged in; a whole <domain> file gets uuid and macs filled
- * in, nothing else.  Caller frees. */
+ * Fragments are merged in, and refused where they change what the spec itself
+ * says.  A whole <domain> file loses our options in its metadata and gets
+ * uuid and macs filled in where it has none, nothing else.  Caller frees. */
 char *vp_domain_xml_generate (const VpGuest *guest, const VpHostCaps *caps,
                               GError **error);
 /* sha256 in hex of what vp_domain_xml_generate () gave.  Caller frees. */
@@ -19,7 +20,8 @@ char *vp_domain_xml_digest (const char *xml);
 /* Puts the mark into <metadata>; replaces an older one.  Caller frees. */
 char *vp_domain_xml_set_mark (const char *xml, const VpMark *mark,
                               GError **error);
-/* The mark alone, as virDomainSetMetadata takes it.  Caller frees. */
+/* The mark alone, as virDomainSetMetadata takes it: without the namespace,
+ * which that call adds.  Caller frees. */
 char *vp_mark_to_xml (const VpMark *mark);
 /* NULL without error where there is none. */
 VpMark *vp_domain_xml_get_mark (const char *xml, GError **error);
@@ -34,5 +36,6 @@ char *vp_domain_xml_disk (const VpDisk *disk);
 char *vp_domain_xml_nic (const VpNic *nic);
 
 /* vprovctl adopt: a spec file's text (a whole <domain> file) for an existing
- * definition, such that its plan is empty.  Caller frees. */
-char *vp_domain_xml_adopt (const char *xml, GError **error);
+ * definition, such that its plan is empty: a guest that is off (power as
+ * found) is wanted off.  Caller frees. */
+char *vp_domain_xml_adopt (const char *xml, VpPower power, GError **error);

@@ -27,9 +27,13 @@ libvprovd_la_SOURCES = \
 	daemon/catalog-guest.c daemon/catalog-net.c daemon/catalog-part.c \
 	daemon/catalog-volume.c \
 	daemon/configuration.c daemon/configuration.h \
-	daemon/domain-xml.h \
+	daemon/domain-mark-xml.c \
+	daemon/domain-xml.c daemon/domain-xml.h daemon/domain-xml-private.h \
+	daemon/domain-xml-parse.c \
 	daemon/error.c daemon/error.h \
 	daemon/folder.c daemon/folder.h \
+	daemon/forward-xml.c daemon/forward-xml.h \
+	daemon/fragment-xml.c daemon/fragment-xml.h \
 	daemon/host-libvirt.h \
 	daemon/guest-job.c daemon/guest-job.h \
 	daemon/host.c daemon/host.h \
@@ -42,11 +46,13 @@ libvprovd_la_SOURCES = \
 	daemon/resolve.c daemon/resolve.h \
 	daemon/run.c daemon/run.h \
 	daemon/spec-dir.c daemon/spec-dir.h \
-	daemon/spec-xml.h \
+	daemon/spec-domain-xml.c daemon/spec-domain-xml.h \
+	daemon/spec-xml.c daemon/spec-xml.h \
 	daemon/state.c daemon/state.h \
 	daemon/step.c daemon/step.h \
 	daemon/store.c daemon/store.h daemon/store-private.h \
 	daemon/store-journal.c daemon/store-record.c \
+	daemon/walk-xml.c daemon/walk-xml.h \
 	daemon/worker.h \
 	daemon/xml.c daemon/xml.h
 libvprovd_la_CPPFLAGS = $(AM_CPPFLAGS) $(GIO_CFLAGS) $(LIBVIRT_CFLAGS) \

@@ -385,7 +385,7 @@ adopt_func (VpJob *job, gpointer job_data)
                                "it first",
                                data->domain);
   else
-    data->text = vp_domain_xml_adopt (domain->xml, &data->error);
+    data->text = vp_domain_xml_adopt (domain->xml, domain->power, &data->error);
 }
 
 static void
