@@ -64,3 +64,18 @@ sbin_PROGRAMS += vprovd
 vprovd_SOURCES = daemon/main.c
 vprovd_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
 vprovd_LDADD = libvprovd.la
+
+# The client: nothing of the daemon, nothing but GIO.
+bin_PROGRAMS += vprovctl
+vprovctl_SOURCES = \
+	daemon/vprovctl.c daemon/vprovctl.h \
+	daemon/vprovctl-bus.c \
+	daemon/vprovctl-forward.c \
+	daemon/vprovctl-guest.c \
+	daemon/vprovctl-job.c \
+	daemon/vprovctl-monitor.c \
+	daemon/vprovctl-plan.c \
+	daemon/vprovctl-print.c \
+	daemon/vprovctl-spec.c
+vprovctl_CPPFLAGS = $(AM_CPPFLAGS) $(GIO_CFLAGS)
+vprovctl_LDADD = $(GIO_LIBS)
