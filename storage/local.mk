@@ -12,3 +12,6 @@ libvprov_image_la_LIBADD = $(GLIB_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS)
 # Volumes by name.
 libvprov_image_la_SOURCES += storage/autofd.h storage/pool.c \
 	storage/pool-dir.c storage/pool-kind.h
+
+# What the daemon and its worker say to each other.
+libvprov_image_la_SOURCES += storage/message.c storage/message.h

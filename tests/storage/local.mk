@@ -4,3 +4,8 @@ check_PROGRAMS += tests/storage/test-pool
 TESTS += tests/storage/test-pool
 tests_storage_test_pool_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
 tests_storage_test_pool_LDADD = libvprov-image.la
+
+check_PROGRAMS += tests/storage/test-message
+TESTS += tests/storage/test-message
+tests_storage_test_message_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
+tests_storage_test_message_LDADD = libvprov-image.la
