@@ -53,7 +53,8 @@ libvprovd_la_SOURCES = \
 	daemon/store.c daemon/store.h daemon/store-private.h \
 	daemon/store-journal.c daemon/store-record.c \
 	daemon/walk-xml.c daemon/walk-xml.h \
-	daemon/worker.h \
+	daemon/worker.c daemon/worker.h \
+	daemon/worker-child.c daemon/worker-child.h \
 	daemon/xml.c daemon/xml.h
 libvprovd_la_CPPFLAGS = $(AM_CPPFLAGS) $(GIO_CFLAGS) $(LIBVIRT_CFLAGS) \
 	$(LIBXML_CFLAGS) $(SYSTEMD_CFLAGS)
