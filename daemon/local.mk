@@ -20,6 +20,7 @@ libvprovd1_la_CFLAGS = -std=gnu11 -fPIE -w $(VP_SANITIZE)
 # The daemon without main, so that tests link it.
 noinst_LTLIBRARIES += libvprovd.la
 libvprovd_la_SOURCES = \
+	daemon/caps-xml.c daemon/caps-xml.h \
 	daemon/bus.c daemon/bus.h daemon/bus-private.h \
 	daemon/bus-call.c \
 	daemon/bus-record.c daemon/bus-record.h \
@@ -34,11 +35,13 @@ libvprovd_la_SOURCES = \
 	daemon/folder.c daemon/folder.h \
 	daemon/forward-xml.c daemon/forward-xml.h \
 	daemon/fragment-xml.c daemon/fragment-xml.h \
-	daemon/host-libvirt.h \
 	daemon/guest-job.c daemon/guest-job.h \
+	daemon/host-lane.c daemon/host-lane.h \
+	daemon/host-libvirt.c daemon/host-libvirt.h \
 	daemon/host.c daemon/host.h \
 	daemon/job.c daemon/job.h \
 	daemon/log.c daemon/log.h \
+	daemon/kvm.c daemon/kvm.h \
 	daemon/manager.c daemon/manager.h daemon/manager-private.h \
 	daemon/manager-guest.c daemon/manager-net.c daemon/manager-plan.c \
 	daemon/observe.c daemon/observe.h \

@@ -32,10 +32,11 @@ typedef struct {
   unsigned n_held;
   bool connected;
   int next_id;
+  GQueue events; /* Event, one idle source for each */
+  GPtrArray *sources;
   /* Main thread. */
   VpHostListener listener;
   gpointer user_data;
-  GPtrArray *sources; /* GSource of events on their way */
 } Fake;
 
 typedef struct {
@@ -44,7 +45,6 @@ typedef struct {
 } Failure;
 
 typedef struct {
-  Fake *fake;
   VpHostEvent event;
   char *name;
   const char *detail;
@@ -71,35 +71,37 @@ event_free (Event *event)
   g_free (event);
 }
 
+/* Events pass through a queue under our own mutex, which ThreadSanitizer
+ * sees; the source only says when to look. */
 static gboolean
 deliver (gpointer data)
 {
-  Event *event = data;
-  Fake *fake = event->fake;
-  VpHostListener listener;
+  Fake *fake = data;
+  Event *event;
 
   pthread_mutex_lock (&fake->mutex);
   g_ptr_array_remove (fake->sources, g_main_current_source ());
-  listener = fake->listener;
+  event = g_queue_pop_head (&fake->events);
   pthread_mutex_unlock (&fake->mutex);
-  if (listener)
-    listener (event->event, event->name, event->detail, fake->user_data);
+  if (fake->listener)
+    fake->listener (event->event, event->name, event->detail, fake->user_data);
+  event_free (event);
   return G_SOURCE_REMOVE;
 }
 
 /* With the mutex held. */
 static void
-emit (Fake *fake, VpHostEvent event, const char *name, const char *detail)
+emit (Fake *fake, VpHostEvent code, const char *name, const char *detail)
 {
-  Event *e = g_new0 (Event, 1);
+  Event *event = g_new0 (Event, 1);
   GSource *source = g_idle_source_new ();
 
-  e->fake = fake;
-  e->event = event;
-  e->name = g_strdup (name);
-  e->detail = detail;
+  event->event = code;
+  event->name = g_strdup (name);
+  event->detail = detail;
+  g_queue_push_tail (&fake->events, event);
   g_source_set_priority (source, G_PRIORITY_DEFAULT);
-  g_source_set_callback (source, deliver, e, (GDestroyNotify) event_free);
+  g_source_set_callback (source, deliver, fake, NULL);
   g_ptr_array_add (fake->sources, source);
   g_source_attach (source, NULL);
 }
@@ -233,6 +235,7 @@ fake_free (VpHost *host)
   for (unsigned i = 0; i < fake->sources->len; i++)
     g_source_destroy (g_ptr_array_index (fake->sources, i));
   g_ptr_array_unref (fake->sources);
+  g_queue_clear_full (&fake->events, (GDestroyNotify) event_free);
   g_hash_table_unref (fake->domains);
   g_hash_table_unref (fake->failures);
   g_hash_table_unref (fake->counts);
@@ -681,6 +684,7 @@ vp_fake_host_new (void)
       g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   fake->counts = g_hash_table_new (g_str_hash, g_str_equal);
   fake->log = g_string_new (NULL);
+  g_queue_init (&fake->events);
   fake->sources =
       g_ptr_array_new_with_free_func ((GDestroyNotify) g_source_unref);
   fake->connected = true;

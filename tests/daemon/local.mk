@@ -4,3 +4,9 @@
 check_LTLIBRARIES += libfake-host.la
 libfake_host_la_SOURCES = tests/daemon/fake-host.c tests/daemon/fake-host.h
 libfake_host_la_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+
+check_PROGRAMS += tests/daemon/test-host
+TESTS += tests/daemon/test-host
+tests_daemon_test_host_SOURCES = tests/daemon/test-host.c
+tests_daemon_test_host_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_test_host_LDADD = libvprovd.la
