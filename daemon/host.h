@@ -28,7 +28,7 @@ typedef struct {
   char *uuid;
   VpPower power;
   bool persistent;
-  int id;            /* the hypervisor's number while it runs, else -1 */
+  int id; /* the hypervisor's number while it runs, else -1 */
   /* It is off because the guest shut down, by itself or asked by ACPI; lost
    * when the hypervisor's daemon restarts, as libvirt does not keep it. */
   bool clean_shutdown;
