@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* chain: images come and go: creating, opening with all that is below, and
+ * closing.  Names found inside an image pass the caller's gate; the person's
+ * gate is at the end. */
+#include "config.h"
+
+#include "storage/image.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "storage/error.h"
+#include "storage/formats.h"
+#include "storage/image-internal.h"
+
+/* ---- opening ------------------------------------------------------------ */
+
+static VpDriverFlags
+driver_flags (VpImageFlags flags)
+{
+  VpDriverFlags to = 0;
+  if (flags & VP_IMAGE_WRITABLE)
+    to |= VP_DRIVER_WRITABLE;
+  if (flags & VP_IMAGE_CHECK)
+    to |= VP_DRIVER_CHECK;
+  if (flags & VP_IMAGE_UNORDERED)
+    to |= VP_DRIVER_UNORDERED;
+  return to;
+}
+
+static VpFileFlags
+file_flags (VpImageFlags flags)
+{
+  VpFileFlags to = 0;
+  if (flags & VP_IMAGE_WRITABLE)
+    to |= VP_FILE_WRITABLE;
+  if (flags & VP_IMAGE_NO_LOCK)
+    to |= VP_FILE_NO_LOCK;
+  return to;
+}
+
+/* One layer, without what is below. */
+static VpImage *
+open_layer (VpFile *file, const char *format_name, VpImageFlags flags,
+            GError **error)
+{
+  const VpFormat *format = format_name ? vp_formats_find (format_name, error)
+                                       : vp_formats_probe (file, error);
+  if (!format)
+    return NULL;
+  gpointer state = NULL;
+  if (!format->open (file, driver_flags (flags), &state, error))
+    return NULL;
+  g_autoptr (VpImage) image = g_new0 (VpImage, 1);
+  image->format = format;
+  image->file = vp_file_ref (file);
+  image->state = state;
+  image->flags = flags;
+  g_auto (VpImageInfo) info = { 0 };
+  if (!format->info (state, &info, error))
+    return NULL;
+  image->cluster_size = info.cluster_size;
+  return g_steal_pointer (&image);
+}
+
+static bool
+same_file (VpFile *a, VpFile *b)
+{
+  if (a == b)
+    return true;
+  return a->has_id && b->has_id && a->id.device == b->id.device &&
+         a->id.inode == b->id.inode;
+}
+
+/* A chain ends, and no file is in it twice. */
+static bool
+check_link (VpImage *top, VpFile *file, GError **error)
+{
+  unsigned depth = 1;
+  for (VpImage *layer = top; layer; layer = layer->backing, depth++)
+    if (same_file (layer->file, file)) {
+      g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+                   "%s: the chain of backing files comes back to it",
+                   file->name);
+      return false;
+    }
+  if (depth > VP_MAX_CHAIN_DEPTH) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+                 "%s: more than %d files in a chain", top->file->name,
+                 VP_MAX_CHAIN_DEPTH);
+    return false;
+  }
+  return true;
+}
+
+static VpFile *
+pass_gate (VpOpener *opener, const VpClaim *claim, const char **ret_format,
+           GError **error)
+{
+  if (!opener) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
+                 "%s: has a backing file, and nobody said how to open it",
+                 claim->image);
+    return NULL;
+  }
+  const char *format = claim->format;
+  g_autoptr (VpFile) file = opener->open (opener, claim, &format, error);
+  if (!file)
+    return NULL;
+  if (!format && !opener->may_probe) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
+                 "%s: does not say which format its backing file has",
+                 claim->image);
+    return NULL;
+  }
+  *ret_format = format;
+  return g_steal_pointer (&file);
+}
+
+static VpImage *
+open_below (VpImage *top, VpImage *layer, const VpClaim *claim,
+            VpOpener *opener, GError **error)
+{
+  const char *format = NULL;
+  g_autoptr (VpFile) file = pass_gate (opener, claim, &format, error);
+  if (!file || !check_link (top, file, error))
+    return NULL;
+  return open_layer (file, format, layer->flags & VP_IMAGE_NO_LOCK, error);
+}
+
+VpImage *
+vp_image_open_file (VpFile *file, const char *format, VpImageFlags flags,
+                    VpOpener *opener, GError **error)
+{
+  g_autoptr (VpImage) top = open_layer (file, format, flags, error);
+  if (!top)
+    return NULL;
+  for (VpImage *layer = top; layer; layer = layer->backing) {
+    VpClaim claim = { .role = "backing", .image = layer->file->name };
+    if (layer->format->backing)
+      claim.name = layer->format->backing (layer->state, &claim.format);
+    if (!claim.name)
+      break;
+    if (flags & VP_IMAGE_NO_BACKING) {
+      layer->backing_missing = true;
+      break;
+    }
+    layer->backing = open_below (top, layer, &claim, opener, error);
+    if (!layer->backing) {
+      g_prefix_error (error, "Could not open backing file: ");
+      return NULL;
+    }
+  }
+  return g_steal_pointer (&top);
+}
+
+VpImage *
+vp_image_open (const char *path, const char *format, VpImageFlags flags,
+               VpOpener *opener, GError **error)
+{
+  g_autoptr (VpFile) file = vp_file_open (path, file_flags (flags), error);
+  if (!file)
+    return NULL;
+  return vp_image_open_file (file, format, flags, opener, error);
+}
+
+VpImage *
+vp_image_open_fd (int fd, const char *name, const char *format,
+                  VpImageFlags flags, VpOpener *opener, GError **error)
+{
+  g_autoptr (VpFile) file =
+      vp_file_open_fd (fd, name, file_flags (flags), error);
+  if (!file)
+    return NULL;
+  return vp_image_open_file (file, format, flags, opener, error);
+}
+
+void
+vp_image_free (VpImage *image)
+{
+  while (image) {
+    VpImage *backing = image->backing;
+    image->format->close (image->state);
+    vp_file_unref (image->file);
+    g_free (image->packed_unit);
+    g_free (image);
+    image = backing;
+  }
+}
+
+bool
+vp_image_close (VpImage *image, GError **error)
+{
+  bool ok = vp_image_flush (image, error);
+  vp_image_free (image);
+  return ok;
+}
+
+/* ---- creating ----------------------------------------------------------- */
+
+static bool
+usage (GError **error, const char *message)
+{
+  g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE, message);
+  return false;
+}
+
+/* The backing file must open, and gives its size where none is asked. */
+static bool
+look_at_backing (const char *name, VpCreateOptions *options, VpOpener *opener,
+                 GError **error)
+{
+  if (!opener)
+    return options->size > 0 ||
+           usage (error, "a size is needed where the backing file is not "
+                         "opened");
+  VpClaim claim = { .role = "backing",
+                    .name = options->backing_name,
+                    .format = options->backing_format,
+                    .image = name };
+  const char *format = NULL;
+  g_autoptr (VpFile) file = pass_gate (opener, &claim, &format, error);
+  g_autoptr (VpImage) backing =
+      file ? vp_image_open_file (file, format, 0, opener, error) : NULL;
+  if (!backing) {
+    g_prefix_error (error, "Could not open backing file: ");
+    return false;
+  }
+  if (options->size == 0)
+    options->size = vp_image_get_size (backing);
+  return true;
+}
+
+static bool
+check_options (const VpFormat *format, const VpCreateOptions *options,
+               GError **error)
+{
+  if (options->size > VP_MAX_VIRTUAL_SIZE) {
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+                         "an image cannot be that large");
+    return false;
+  }
+  if (!options->backing_name)
+    return !options->backing_format ||
+           usage (error, "a backing format without a backing file");
+  if (!format->supports_backing)
+    return usage (error, "this format has no backing files");
+  if (!options->backing_format)
+    return usage (error, "Backing file specified without backing format");
+  size_t len = strlen (options->backing_name);
+  if (len == 0 || len > VP_MAX_NAME_LEN)
+    return usage (error, "the name of the backing file is empty or too long");
+  return vp_formats_find (options->backing_format, error) != NULL;
+}
+
+bool
+vp_image_create_file (VpFile *file, const char *format_name,
+                      const VpCreateOptions *options, VpOpener *opener,
+                      GError **error)
+{
+  VpCreateOptions wanted = *options;
+  const VpFormat *format = vp_formats_find (format_name, error);
+  if (!format || !check_options (format, &wanted, error))
+    return false;
+  if (wanted.backing_name &&
+      !look_at_backing (file->name, &wanted, opener, error))
+    return false;
+  if (wanted.size > VP_MAX_VIRTUAL_SIZE)
+    return check_options (format, &wanted, error);
+  if (!file->is_device && !vp_file_truncate (file, 0, error))
+    return false;
+  return format->create (file, &wanted, error) && vp_file_flush (file, error);
+}
+
+bool
+vp_image_create (const char *path, const char *format,
+                 const VpCreateOptions *options, VpOpener *opener,
+                 GError **error)
+{
+  bool was_there = g_file_test (path, G_FILE_TEST_EXISTS);
+  g_autoptr (VpFile) file =
+      vp_file_open (path, VP_FILE_WRITABLE | VP_FILE_CREATE, error);
+  if (!file)
+    return false;
+  if (vp_image_create_file (file, format, options, opener, error))
+    return true;
+  if (!was_there)
+    (void) unlink (path); /* half an image is of no use to anybody */
+  return false;
+}
+
+bool
+vp_image_create_fd (int fd, const char *name, const char *format,
+                    const VpCreateOptions *options, VpOpener *opener,
+                    GError **error)
+{
+  g_autoptr (VpFile) file = vp_file_open_fd (fd, name, VP_FILE_WRITABLE, error);
+  return file && vp_image_create_file (file, format, options, opener, error);
+}
+
+/* ---- the person's gate -------------------------------------------------- */
+
+/* "nbd://host", "json:{...}": a colon before any slash. */
+static bool
+has_scheme (const char *name)
+{
+  size_t len = strcspn (name, ":/");
+  return name[len] == ':';
+}
+
+static VpFile *
+person_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
+             GError **error)
+{
+  if (claim->name[0] == '\0' || has_scheme (claim->name)) {
+    g_autofree char *shown = g_strescape (claim->name, NULL);
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
+                 "%s: names '%s', which is not a file", claim->image, shown);
+    return NULL;
+  }
+  if (g_path_is_absolute (claim->name))
+    return vp_file_open (claim->name, opener->flags, error);
+  g_autofree char *folder = g_path_get_dirname (claim->image);
+  g_autofree char *path = strcmp (folder, ".") == 0
+                              ? g_strdup (claim->name)
+                              : g_build_filename (folder, claim->name, NULL);
+  return vp_file_open (path, opener->flags, error);
+}
+
+VpOpener
+vp_opener_person (VpFileFlags flags)
+{
+  return (VpOpener){ .open = person_open,
+                     .may_probe = true,
+                     .flags = flags & VP_FILE_NO_LOCK };
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* formats: the table of drivers, the probe, and creation options as text. */
+#include "config.h"
+
+#include "storage/formats.h"
+
+#include <string.h>
+
+#include "storage/error.h"
+
+#define HEAD_SIZE 4096u
+
+static const VpFormat *const formats[] = {
+  &vp_format_raw,
+  &vp_format_qcow2,
+  NULL,
+};
+
+/* Known by its mark, and refused by name. */
+typedef struct {
+  const char *name;
+  bool from_end; /* offset counts back from the end of the file */
+  unsigned offset;
+  const char *mark;
+  size_t len;
+} Foreign;
+
+static const Foreign foreigners[] = {
+  { "qcow", false, 0, "QFI\xfb\0\0\0\1", 8 },
+  { "cow", false, 0, "OOOM", 4 },
+  { "vmdk", false, 0, "KDMV", 4 },
+  { "vmdk", false, 0, "COWD", 4 },
+  { "vmdk", false, 0, "# Disk DescriptorFile", 21 },
+  { "vdi", false, 0x40, "\x7f\x10\xda\xbe", 4 },
+  { "luks", false, 0, "LUKS\xba\xbe", 6 },
+  { "vpc", false, 0, "conectix", 8 },
+  { "vpc", true, 512, "conectix", 8 },
+  { "vhdx", false, 0, "vhdxfile", 8 },
+  { "qed", false, 0, "QED\0", 4 },
+  { "parallels", false, 0, "WithoutFreeSpace", 16 },
+  { "parallels", false, 0, "WithouFreSpacExt", 16 },
+  { "bochs", false, 0, "Bochs Virtual HD Image", 22 },
+  { "cloop", false, 0, "#!/bin/sh\n#V2.0 Format", 22 },
+  { "dmg", true, 512, "koly", 4 },
+};
+
+const VpFormat *const *
+vp_formats_all (void)
+{
+  return formats;
+}
+
+const VpFormat *
+vp_formats_find (const char *name, GError **error)
+{
+  for (size_t i = 0; formats[i]; i++)
+    if (strcmp (formats[i]->name, name) == 0)
+      return formats[i];
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNKNOWN_FORMAT,
+               "Unknown driver '%s'", name);
+  return NULL;
+}
+
+static bool
+foreign_matches (const Foreign *foreign, const uint8_t *head, size_t head_len,
+                 const uint8_t *tail, size_t tail_len)
+{
+  if (foreign->from_end)
+    return tail_len == foreign->offset && foreign->len <= tail_len &&
+           memcmp (tail, foreign->mark, foreign->len) == 0;
+  return vp_range_ok (foreign->offset, foreign->len, head_len) &&
+         memcmp (head + foreign->offset, foreign->mark, foreign->len) == 0;
+}
+
+static bool
+ambiguous (VpFile *file, const char *one, const char *other, GError **error)
+{
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNKNOWN_FORMAT,
+               "%s: looks like %s and like %s; say which it is", file->name,
+               one, other);
+  return false;
+}
+
+const VpFormat *
+vp_formats_probe (VpFile *file, GError **error)
+{
+  uint8_t head[HEAD_SIZE], tail[512];
+  uint64_t size;
+  if (!vp_file_get_size (file, &size, error))
+    return NULL;
+  size_t head_len = (size_t) MIN (size, sizeof head);
+  size_t tail_len = size >= sizeof tail ? sizeof tail : 0;
+  if (!vp_file_read (file, 0, head, head_len, error) ||
+      !vp_file_read (file, size - tail_len, tail, tail_len, error))
+    return NULL;
+
+  const VpFormat *found = NULL;
+  for (size_t i = 0; formats[i]; i++) {
+    if (!formats[i]->probe || formats[i]->probe (head, head_len, size) == 0)
+      continue;
+    if (found && !ambiguous (file, found->name, formats[i]->name, error))
+      return NULL;
+    found = formats[i];
+  }
+  const char *foreign = NULL;
+  for (size_t i = 0; i < G_N_ELEMENTS (foreigners); i++) {
+    if (!foreign_matches (&foreigners[i], head, head_len, tail, tail_len))
+      continue;
+    const char *name = foreigners[i].name;
+    if (found && !ambiguous (file, found->name, name, error))
+      return NULL;
+    if (foreign && strcmp (foreign, name) != 0 &&
+        !ambiguous (file, foreign, name, error))
+      return NULL;
+    foreign = name;
+  }
+  if (foreign) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                 "%s: %s images are not supported", file->name, foreign);
+    return NULL;
+  }
+  return found ? found : &vp_format_raw;
+}
+
+/* ---- options as text ---------------------------------------------------- */
+
+static bool
+bad_value (const char *name, const char *value, GError **error)
+{
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+               "Invalid parameter '%s' for option '%s'", value, name);
+  return false;
+}
+
+bool
+vp_parse_size (const char *text, uint64_t *ret_size, GError **error)
+{
+  static const char units[] = "bkmgtpe";
+  const char *p = text;
+  uint64_t whole = 0, unit = 1;
+  double fraction = 0, weight = 0.1;
+  bool ok = g_ascii_isdigit (*p);
+  for (; ok && g_ascii_isdigit (*p); p++)
+    ok = !__builtin_mul_overflow (whole, 10u, &whole) &&
+         !__builtin_add_overflow (whole, (uint64_t) (*p - '0'), &whole);
+  if (ok && *p == '.')
+    for (p++; g_ascii_isdigit (*p); p++, weight /= 10)
+      fraction += weight * (*p - '0');
+  if (ok && *p) {
+    const char *found = strchr (units, g_ascii_tolower (*p));
+    ok = found && p[1] == '\0';
+    if (ok)
+      unit = UINT64_C (1) << (10 * (found - units));
+  }
+  uint64_t size;
+  ok = ok && !__builtin_mul_overflow (whole, unit, &size) &&
+       !__builtin_add_overflow (size, (uint64_t) (fraction * (double) unit),
+                                &size) &&
+       size <= INT64_MAX;
+  if (!ok) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                 "Invalid size '%s': a number with one of b, k, M, G, T, P, E",
+                 text);
+    return false;
+  }
+  *ret_size = size;
+  return true;
+}
+
+static bool
+parse_bool (const char *name, const char *value, bool *ret_on, GError **error)
+{
+  if (strcmp (value, "on") == 0 || strcmp (value, "true") == 0 ||
+      strcmp (value, "yes") == 0)
+    *ret_on = true;
+  else if (strcmp (value, "off") == 0 || strcmp (value, "false") == 0 ||
+           strcmp (value, "no") == 0)
+    *ret_on = false;
+  else
+    return bad_value (name, value, error);
+  return true;
+}
+
+/* One of a list of words; its place in the list. */
+static bool
+parse_word (const char *name, const char *value, const char *const *words,
+            unsigned *ret_index, GError **error)
+{
+  for (unsigned i = 0; words[i]; i++)
+    if (strcmp (words[i], value) == 0) {
+      *ret_index = i;
+      return true;
+    }
+  return bad_value (name, value, error);
+}
+
+/* Options that are known and that we do not have yet: "off" is fine. */
+static bool
+refuse_on (const char *name, const char *value, GError **error)
+{
+  if (strcmp (value, "off") == 0 || strcmp (value, "false") == 0 ||
+      strcmp (value, "no") == 0)
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+               "option '%s' is not supported yet", name);
+  return false;
+}
+
+static bool
+set_compat (VpCreateOptions *options, const char *name, const char *value,
+            GError **error)
+{
+  static const char *const words[] = { "0.10", "v2", "1.1", "v3", NULL };
+  unsigned index;
+  if (!parse_word (name, value, words, &index, error))
+    return false;
+  options->compat = 2 + index / 2;
+  return true;
+}
+
+static bool
+set_preallocation (VpCreateOptions *options, const char *name,
+                   const char *value, GError **error)
+{
+  static const char *const words[] = { "off", "metadata", "falloc", "full",
+                                       NULL };
+  unsigned index;
+  if (!parse_word (name, value, words, &index, error))
+    return false;
+  options->preallocation = (VpPreallocation) index;
+  return true;
+}
+
+static bool
+set_compression (VpCreateOptions *options, const char *name, const char *value,
+                 GError **error)
+{
+  static const char *const words[] = { "zlib", "zstd", NULL };
+  unsigned index;
+  if (!parse_word (name, value, words, &index, error))
+    return false;
+  options->zstd = index == 1;
+  return true;
+}
+
+static bool
+set_refcount_bits (VpCreateOptions *options, const char *name,
+                   const char *value, GError **error)
+{
+  uint64_t bits;
+  if (!vp_parse_size (value, &bits, NULL) || bits == 0 || bits > 64 ||
+      (bits & (bits - 1)))
+    return bad_value (name, value, error);
+  options->refcount_bits = (unsigned) bits;
+  return true;
+}
+
+bool
+vp_create_options_set (VpCreateOptions *options, const VpFormat *format,
+                       const char *name, const char *value, GError **error)
+{
+  bool known = false;
+  for (const VpOption *option = format->options; option->name; option++)
+    known = known || strcmp (option->name, name) == 0;
+  if (!known) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                 "Invalid parameter '%s'", name);
+    return false;
+  }
+  if (strcmp (name, "size") == 0)
+    return vp_parse_size (value, &options->size, error);
+  if (strcmp (name, "backing_file") == 0)
+    options->backing_name = value;
+  else if (strcmp (name, "backing_fmt") == 0)
+    options->backing_format = value;
+  else if (strcmp (name, "preallocation") == 0)
+    return set_preallocation (options, name, value, error);
+  else if (strcmp (name, "cluster_size") == 0)
+    return vp_parse_size (value, &options->cluster_size, error);
+  else if (strcmp (name, "compat") == 0)
+    return set_compat (options, name, value, error);
+  else if (strcmp (name, "refcount_bits") == 0)
+    return set_refcount_bits (options, name, value, error);
+  else if (strcmp (name, "lazy_refcounts") == 0)
+    return parse_bool (name, value, &options->lazy_refcounts, error);
+  else if (strcmp (name, "compression_type") == 0)
+    return set_compression (options, name, value, error);
+  else
+    return refuse_on (name, value, error);
+  return true;
+}

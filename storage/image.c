@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* image: the only loops over guest bytes.
+ *
+ *     read    resolve: walk down the chain until a layer decides; fetch
+ *     write   reserve -> fill head, body and tail -> link
+ *     zero    the driver takes whole units, what is left is written
+ *
+ * A unit is the format's cluster, or one byte where it has none.  Nothing here
+ * knows a format; nothing here trusts what a driver answers about lengths. */
+#include "config.h"
+
+#include "storage/image.h"
+
+#include <string.h>
+
+#include "storage/error.h"
+#include "storage/image-internal.h"
+
+#define ZERO_BUFFER ((size_t) 64 << 10)
+
+/* ---- guards ------------------------------------------------------------- */
+
+static bool
+check_range (VpImage *image, uint64_t offset, uint64_t length, GError **error)
+{
+  if (vp_range_ok (offset, length, vp_image_get_size (image)))
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+               "%s: 0x%" G_GINT64_MODIFIER "x + 0x%" G_GINT64_MODIFIER
+               "x is past the end of the image",
+               image->file->name, offset, length);
+  return false;
+}
+
+static bool
+check_writable (VpImage *image, uint64_t offset, uint64_t length,
+                GError **error)
+{
+  if (!(image->flags & VP_IMAGE_WRITABLE)) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_READ_ONLY,
+                 "%s: opened read-only", image->file->name);
+    return false;
+  }
+  image->packed_valid = false;
+  return check_range (image, offset, length, error);
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+typedef struct {
+  VpImage *layer; /* the one that decided */
+  unsigned depth;
+  VpRun run;
+  bool past_end; /* a shorter backing image ended here */
+} Answer;
+
+/* Where do the bytes from offset on come from?  One answer for the first part
+ * of the range. */
+static bool
+resolve (VpImage *image, uint64_t offset, uint64_t length, Answer *ret_answer,
+         GError **error)
+{
+  Answer answer = { .layer = image };
+  for (;;) {
+    VpImage *layer = answer.layer;
+    uint64_t size = layer->format->get_size (layer->state);
+    if (offset >= size) {
+      answer.run = (VpRun){ .kind = VP_RUN_ZERO, .length = length };
+      answer.past_end = true;
+      break;
+    }
+    length = MIN (length, size - offset);
+    if (!layer->format->map (layer->state, offset, length, &answer.run, error))
+      return false;
+    g_return_val_if_fail (answer.run.length > 0, false);
+    answer.run.length = MIN (answer.run.length, length);
+    length = answer.run.length;
+    if (answer.run.kind != VP_RUN_UNALLOCATED || !layer->backing)
+      break;
+    answer.layer = layer->backing;
+    answer.depth++;
+  }
+  *ret_answer = answer;
+  return true;
+}
+
+static bool
+read_packed (VpImage *layer, const VpRun *run, uint64_t offset, uint8_t *to,
+             size_t len, GError **error)
+{
+  uint64_t unit = vp_image_get_cluster_size (layer);
+  uint64_t within = offset & (unit - 1);
+  g_return_val_if_fail (vp_range_ok (within, len, unit), false);
+  if (!layer->packed_unit)
+    layer->packed_unit = g_malloc ((size_t) unit);
+  if (!layer->packed_valid || layer->packed_offset != run->offset) {
+    layer->packed_valid = false;
+    if (!layer->format->read_compressed (layer->state, run, layer->packed_unit,
+                                         error))
+      return false;
+    layer->packed_offset = run->offset;
+    layer->packed_valid = true;
+  }
+  memcpy (to, layer->packed_unit + within, len);
+  return true;
+}
+
+static bool
+fetch (const Answer *answer, uint64_t offset, uint8_t *to, size_t len,
+       GError **error)
+{
+  const VpRun *run = &answer->run;
+  switch (run->kind) {
+  case VP_RUN_DATA:
+    return vp_file_read (run->file, run->offset, to, len, error);
+  case VP_RUN_COMPRESSED:
+    return read_packed (answer->layer, run, offset, to, len, error);
+  case VP_RUN_UNALLOCATED:
+    if (answer->layer->backing_missing) {
+      g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
+                   "%s: these bytes are in its backing file, which was not "
+                   "opened",
+                   answer->layer->file->name);
+      return false;
+    }
+    memset (to, 0, len);
+    return true;
+  case VP_RUN_ZERO:
+  case VP_RUN_ZERO_ALLOCATED:
+  default: memset (to, 0, len); return true;
+  }
+}
+
+static bool
+read_bytes (VpImage *image, uint64_t offset, uint8_t *to, size_t len,
+            GError **error)
+{
+  while (len > 0) {
+    Answer answer;
+    if (!resolve (image, offset, len, &answer, error))
+      return false;
+    size_t part = (size_t) answer.run.length;
+    if (!fetch (&answer, offset, to, part, error))
+      return false;
+    offset += part;
+    to += part;
+    len -= part;
+  }
+  return true;
+}
+
+bool
+vp_image_read (VpImage *image, uint64_t offset, void *buffer, size_t len,
+               GError **error)
+{
+  return check_range (image, offset, len, error) &&
+         read_bytes (image, offset, buffer, len, error);
+}
+
+bool
+vp_image_map (VpImage *image, uint64_t offset, uint64_t length,
+              VpExtent *ret_extent, GError **error)
+{
+  if (!check_range (image, offset, length, error))
+    return false;
+  if (length == 0) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+                 "%s: an extent of no length", image->file->name);
+    return false;
+  }
+  Answer answer;
+  if (!resolve (image, offset, length, &answer, error))
+    return false;
+  const VpRun *run = &answer.run;
+  bool stored = run->kind == VP_RUN_DATA || run->kind == VP_RUN_COMPRESSED;
+  bool unknown =
+      run->kind == VP_RUN_UNALLOCATED && answer.layer->backing_missing;
+  *ret_extent = (VpExtent){
+    .start = offset,
+    .length = run->length,
+    .depth = answer.depth,
+    .present = run->kind != VP_RUN_UNALLOCATED,
+    .zero = !stored && !unknown,
+    .data = stored,
+    .compressed = run->kind == VP_RUN_COMPRESSED,
+    .has_offset = run->file && run->kind != VP_RUN_COMPRESSED,
+    .offset = run->offset,
+    .filename = answer.layer->file->name,
+  };
+  return true;
+}
+
+/* ---- writing ------------------------------------------------------------ */
+
+/* What was there before, for the parts of a new place that the writer does
+ * not fill.  Past the end of the image that is nothing. */
+static bool
+fill_old (VpImage *image, const VpPlace *place, uint64_t guest, uint64_t len,
+          GError **error)
+{
+  if (len == 0)
+    return true;
+  uint64_t size = vp_image_get_size (image);
+  g_autofree uint8_t *old = g_malloc0 ((size_t) len);
+  if (guest < size &&
+      !read_bytes (image, guest, old, (size_t) MIN (len, size - guest), error))
+    return false;
+  return vp_file_write (place->file, place->offset + (guest - place->guest),
+                        old, (size_t) len, error);
+}
+
+static bool
+fill_place (VpImage *image, const VpPlace *place, const uint8_t *from,
+            size_t len, GError **error)
+{
+  uint64_t end = place->guest + place->length;
+  return fill_old (image, place, place->guest, place->head, error) &&
+         vp_file_write (place->file, place->offset + place->head, from, len,
+                        error) &&
+         fill_old (image, place, end - place->tail, place->tail, error);
+}
+
+/* Bounds are the caller's business: a resize writes past the end. */
+static bool
+write_bytes (VpImage *image, uint64_t offset, const uint8_t *from, size_t len,
+             GError **error)
+{
+  const VpFormat *format = image->format;
+  while (len > 0) {
+    VpPlace place = { 0 };
+    if (!format->reserve (image->state, offset, len, &place, error))
+      return false;
+    uint64_t part = place.length - place.head - place.tail;
+    g_return_val_if_fail (
+        part > 0 && part <= len && place.guest + place.head == offset, false);
+    if (!fill_place (image, &place, from, (size_t) part, error)) {
+      if (!place.in_place && format->unreserve)
+        format->unreserve (image->state, &place);
+      return false;
+    }
+    if (!place.in_place && !format->link (image->state, &place, error))
+      return false;
+    offset += part;
+    from += part;
+    len -= (size_t) part;
+  }
+  return true;
+}
+
+bool
+vp_image_write (VpImage *image, uint64_t offset, const void *buffer, size_t len,
+                GError **error)
+{
+  return check_writable (image, offset, len, error) &&
+         write_bytes (image, offset, buffer, len, error);
+}
+
+/* ---- zeros -------------------------------------------------------------- */
+
+/* Writes zeros where the range does not read as zeros already; check is false
+ * where the old content is not to be looked at. */
+static bool
+write_zeros (VpImage *image, uint64_t offset, uint64_t length, bool check,
+             GError **error)
+{
+  static const uint8_t zeros[ZERO_BUFFER];
+  while (length > 0) {
+    uint64_t part = MIN (length, sizeof zeros);
+    bool zero = false;
+    if (check) {
+      Answer answer;
+      if (!resolve (image, offset, part, &answer, error))
+        return false;
+      part = answer.run.length;
+      zero = answer.run.kind != VP_RUN_DATA &&
+             answer.run.kind != VP_RUN_COMPRESSED &&
+             !answer.layer->backing_missing;
+    }
+    if (!zero && !write_bytes (image, offset, zeros, (size_t) part, error))
+      return false;
+    offset += part;
+    length -= part;
+  }
+  return true;
+}
+
+/* The whole units at the front of [offset, offset + length); the last one of
+ * the image counts as whole where the range reaches the end. */
+static uint64_t
+whole_units (VpImage *image, uint64_t offset, uint64_t length, uint64_t end)
+{
+  uint64_t unit = MAX (vp_image_get_cluster_size (image), 1);
+  if (offset & (unit - 1))
+    return 0;
+  if (offset + length == end)
+    return unit == 1 ? length : vp_round_up (length, unit);
+  return length & ~(unit - 1);
+}
+
+static bool
+zero_range (VpImage *image, uint64_t offset, uint64_t length, bool unmap,
+            uint64_t image_end, bool check, GError **error)
+{
+  uint64_t unit = MAX (vp_image_get_cluster_size (image), 1);
+  while (length > 0) {
+    uint64_t whole = whole_units (image, offset, length, image_end), done = 0;
+    if (whole > 0 &&
+        !image->format->zero (image->state, offset, whole, unmap, &done, error))
+      return false;
+    done = MIN (done, length);
+    if (done == 0) {
+      done = MIN (length, unit - (offset & (unit - 1)));
+      if (!write_zeros (image, offset, done, check, error))
+        return false;
+    }
+    offset += done;
+    length -= done;
+  }
+  return true;
+}
+
+bool
+vp_image_zero (VpImage *image, uint64_t offset, uint64_t length, bool unmap,
+               GError **error)
+{
+  return check_writable (image, offset, length, error) &&
+         zero_range (image, offset, length, unmap, vp_image_get_size (image),
+                     true, error);
+}
+
+bool
+vp_image_discard (VpImage *image, uint64_t offset, uint64_t length,
+                  GError **error)
+{
+  if (!check_writable (image, offset, length, error))
+    return false;
+  uint64_t unit = MAX (vp_image_get_cluster_size (image), 1);
+  uint64_t skip = vp_round_up (offset, unit) - offset;
+  if (skip >= length)
+    return true;
+  uint64_t whole = whole_units (image, offset + skip, length - skip,
+                                vp_image_get_size (image));
+  return whole == 0 ||
+         image->format->discard (image->state, offset + skip, whole, error);
+}
+
+/* ---- the whole image ---------------------------------------------------- */
+
+bool
+vp_image_flush (VpImage *image, GError **error)
+{
+  if (!(image->flags & VP_IMAGE_WRITABLE))
+    return true;
+  return image->format->flush (image->state, error);
+}
+
+/* An overlay that grows must not bring to light what its backing image holds
+ * past the old end: zeros go there first, the new size last. */
+static bool
+hide_backing (VpImage *image, uint64_t old_size, uint64_t size, GError **error)
+{
+  uint64_t hidden_end =
+      image->backing ? MIN (vp_image_get_size (image->backing), size) : 0;
+  if (hidden_end <= old_size)
+    return true;
+  return zero_range (image, old_size, hidden_end - old_size, true, size, false,
+                     error) &&
+         image->format->flush (image->state, error);
+}
+
+bool
+vp_image_resize (VpImage *image, uint64_t size, VpPreallocation preallocation,
+                 GError **error)
+{
+  uint64_t old_size = vp_image_get_size (image);
+  if (!check_writable (image, 0, 0, error))
+    return false;
+  if (size < old_size) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                 "%s: shrinking is not supported yet", image->file->name);
+    return false;
+  }
+  if (size > VP_MAX_VIRTUAL_SIZE) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+                 "%s: an image cannot be that large", image->file->name);
+    return false;
+  }
+  if (image->backing_missing) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                 "%s: cannot grow while its backing file is not opened",
+                 image->file->name);
+    return false;
+  }
+  if (image->format->extend &&
+      !image->format->extend (image->state, size, error))
+    return false;
+  return hide_backing (image, old_size, size, error) &&
+         image->format->resize (image->state, size, preallocation, error) &&
+         image->format->flush (image->state, error);
+}
+
+uint64_t
+vp_image_get_size (VpImage *image)
+{
+  return image->format->get_size (image->state);
+}
+
+const char *
+vp_image_get_name (VpImage *image)
+{
+  return image->file->name;
+}
+
+const VpFormat *
+vp_image_get_format (VpImage *image)
+{
+  return image->format;
+}
+
+uint64_t
+vp_image_get_cluster_size (VpImage *image)
+{
+  return image->cluster_size;
+}
+
+VpImage *
+vp_image_get_backing (VpImage *image)
+{
+  return image->backing;
+}
+
+VpFile *
+vp_image_get_file (VpImage *image)
+{
+  return image->file;
+}
+
+bool
+vp_image_get_info (VpImage *image, VpImageInfo *ret_info, GError **error)
+{
+  g_auto (VpImageInfo) info = { .format = image->format->name,
+                                .virtual_size = vp_image_get_size (image),
+                                .cluster_size = image->cluster_size };
+  if (!vp_file_get_size (image->file, &info.file_size, error) ||
+      !vp_file_get_used (image->file, &info.used_size, error) ||
+      !image->format->info (image->state, &info, error))
+    return false;
+  *ret_info = info;
+  info = (VpImageInfo){ 0 };
+  return true;
+}
+
+void
+vp_snapshot_free (VpSnapshot *snapshot)
+{
+  if (!snapshot)
+    return;
+  g_free (snapshot->id);
+  g_free (snapshot->name);
+  g_free (snapshot);
+}
+
+void
+vp_image_info_clear (VpImageInfo *info)
+{
+  g_clear_pointer (&info->backing_name, g_free);
+  g_clear_pointer (&info->backing_format, g_free);
+  g_clear_pointer (&info->data_file, g_free);
+  g_clear_pointer (&info->snapshots, g_ptr_array_unref);
+}

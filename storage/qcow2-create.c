@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* qcow2-create: a new image, laid out in one go:
+ *
+ *     header | reftable | refblocks | L1 | (preallocated: L2 tables | data)
+ *
+ * Everything up to the end is in use once, so that all refcounts are 1. */
+#include "config.h"
+
+#include "storage/qcow2.h"
+
+#include <string.h>
+
+#include "storage/error.h"
+
+#define DEFAULT_CLUSTER_SIZE (UINT64_C (64) << 10)
+
+typedef struct {
+  uint64_t cluster_size;
+  unsigned cluster_bits, version, refcount_order;
+  uint64_t size;
+  uint64_t l1_entries;
+  /* Clusters. */
+  uint64_t reftable, refblocks, l1, l2, data, total;
+  bool mapped; /* preallocated */
+} Plan;
+
+static bool
+usage (GError **error, const char *message)
+{
+  g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE, message);
+  return false;
+}
+
+static uint64_t
+divide_up (uint64_t value, uint64_t by)
+{
+  return value / by + (value % by != 0);
+}
+
+static bool
+check_options (const VpCreateOptions *options, const Plan *plan, GError **error)
+{
+  uint64_t cluster_size = plan->cluster_size;
+  if (cluster_size < UINT64_C (1) << QCOW2_MIN_CLUSTER ||
+      cluster_size > UINT64_C (1) << QCOW2_MAX_CLUSTER ||
+      cluster_size & (cluster_size - 1))
+    return usage (error, "Cluster size must be a power of two between 512 and "
+                         "2048k");
+  unsigned bits = options->refcount_bits ? options->refcount_bits : 16;
+  if (bits > 64 || bits & (bits - 1))
+    return usage (error, "Refcount width must be a power of two and may not "
+                         "exceed 64 bits");
+  if (plan->version < 3 && bits != 16)
+    return usage (error, "Different refcount widths than 16 bits require "
+                         "compatibility level 1.1 or above (use version=v3 or "
+                         "greater)");
+  if (plan->version < 3 && options->lazy_refcounts)
+    return usage (error, "Lazy refcounts only supported with compatibility "
+                         "level 1.1 and above (use version=v3 or greater)");
+  if (plan->version < 3 && options->zstd)
+    return usage (error, "Non-zlib compression type is only supported with "
+                         "compatibility level 1.1 and above (use version=v3 "
+                         "or greater)");
+  if (options->backing_name && options->preallocation != VP_PREALLOCATION_OFF)
+    return usage (error, "Backing file and preallocation can only be used at "
+                         "the same time if extended_l2 is enabled");
+  return true;
+}
+
+static bool
+make_plan (const VpCreateOptions *options, Plan *plan, GError **error)
+{
+  plan->cluster_size =
+      options->cluster_size ? options->cluster_size : DEFAULT_CLUSTER_SIZE;
+  plan->version = options->compat ? options->compat : 3;
+  plan->mapped = options->preallocation != VP_PREALLOCATION_OFF;
+  if (!check_options (options, plan, error))
+    return false;
+  plan->cluster_bits = (unsigned) __builtin_ctzll (plan->cluster_size);
+  plan->refcount_order = options->refcount_bits
+                             ? (unsigned) __builtin_ctz (options->refcount_bits)
+                             : 4;
+  plan->size = vp_round_up (options->size, 512);
+  uint64_t per_table = plan->cluster_size / 8;
+  uint64_t clusters = divide_up (plan->size, plan->cluster_size);
+  plan->l1_entries = divide_up (clusters, per_table);
+  if (plan->l1_entries * 8 > VP_MAX_TABLE_SIZE)
+    return usage (error, "The image size is too large for this cluster size "
+                         "(try a larger one)");
+  plan->l1 = divide_up (plan->l1_entries * 8, plan->cluster_size);
+  plan->l2 = plan->mapped ? plan->l1_entries : 0;
+  plan->data = plan->mapped ? clusters : 0;
+
+  /* The counters count themselves too: a fixed point. */
+  uint64_t per_block = plan->cluster_size * 8 >> plan->refcount_order;
+  uint64_t rest = 1 + plan->l1 + plan->l2 + plan->data;
+  plan->reftable = plan->refblocks = 1;
+  for (;;) {
+    plan->total = rest + plan->reftable + plan->refblocks;
+    uint64_t blocks = divide_up (plan->total, per_block);
+    uint64_t table = divide_up (blocks, per_table);
+    if (blocks <= plan->refblocks && table <= plan->reftable)
+      break;
+    plan->refblocks = MAX (plan->refblocks, blocks);
+    plan->reftable = MAX (plan->reftable, table);
+  }
+  if (plan->reftable * plan->cluster_size > VP_MAX_REFTABLE_SIZE)
+    return usage (error, "The image is too large to be preallocated with this "
+                         "cluster size");
+  return true;
+}
+
+/* ---- the header cluster ------------------------------------------------- */
+
+typedef struct {
+  uint8_t kind, bit;
+  const char *name;
+} Feature;
+
+static const Feature features[] = {
+  { 0, 0, "dirty bit" },
+  { 0, 1, "corrupt bit" },
+  { 0, 2, "external data file" },
+  { 0, 3, "compression type" },
+  { 0, 4, "extended L2 entries" },
+  { 1, 0, "lazy refcounts" },
+  { 2, 0, "bitmaps" },
+  { 2, 1, "raw external data" },
+};
+#define FEATURE_LEN 48u
+
+static size_t
+add_extension (uint8_t *head, size_t at, uint32_t type, const void *data,
+               size_t len)
+{
+  vp_be32_set (head + at, type);
+  vp_be32_set (head + at + 4, (uint32_t) len);
+  if (len > 0)
+    memcpy (head + at + 8, data, len);
+  return at + 8 + (size_t) vp_round_up (len, 8);
+}
+
+static bool
+fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
+           GError **error)
+{
+  uint64_t cs = plan->cluster_size;
+  uint64_t l1_offset = (1 + plan->reftable + plan->refblocks) * cs;
+  Qcow2Header h = { .magic = QCOW2_MAGIC,
+                    .version = plan->version,
+                    .cluster_bits = plan->cluster_bits,
+                    .size = plan->size,
+                    .l1_entries = (uint32_t) plan->l1_entries,
+                    .l1_offset = plan->l1_entries ? l1_offset : 0,
+                    .reftable_offset = cs,
+                    .reftable_clusters = (uint32_t) plan->reftable,
+                    .refcount_order = plan->refcount_order,
+                    .header_length = QCOW2_HEADER_OURS,
+                    .compression_type = options->zstd };
+  if (options->zstd)
+    h.incompatible |= QCOW2_INCOMPATIBLE_COMPRESSION;
+  if (options->lazy_refcounts)
+    h.compatible |= QCOW2_COMPATIBLE_LAZY;
+
+  size_t at = plan->version >= 3 ? QCOW2_HEADER_OURS : QCOW2_HEADER_V2;
+  size_t start = at;
+  size_t name_len = options->backing_name ? strlen (options->backing_name) : 0;
+  if (options->backing_format) {
+    size_t len = strlen (options->backing_format);
+    at = add_extension (head, at, QCOW2_EXT_BACKING_FORMAT,
+                        options->backing_format, len);
+  }
+  /* Names of features are a courtesy; small clusters have no room. */
+  size_t table_len = sizeof features / sizeof features[0] * FEATURE_LEN;
+  if (plan->version >= 3 && at + 8 + table_len + 8 + name_len <= cs) {
+    uint8_t table[sizeof features / sizeof features[0] * FEATURE_LEN] = { 0 };
+    for (size_t i = 0; i < G_N_ELEMENTS (features); i++) {
+      uint8_t *row = table + i * FEATURE_LEN;
+      row[0] = features[i].kind;
+      row[1] = features[i].bit;
+      memcpy (row + 2, features[i].name, strlen (features[i].name));
+    }
+    at = add_extension (head, at, QCOW2_EXT_FEATURES, table, table_len);
+  }
+  at = add_extension (head, at, QCOW2_EXT_END, NULL, 0);
+  if (name_len > 0) {
+    if (!vp_range_ok (at, name_len, cs))
+      return usage (error, "the name of the backing file does not fit into "
+                           "the first cluster");
+    memcpy (head + at, options->backing_name, name_len);
+    h.backing_offset = at;
+    h.backing_len = (uint32_t) name_len;
+  }
+  vp_layout_store (&qcow2_header_layout, &h, head, start);
+  return true;
+}
+
+/* ---- tables ------------------------------------------------------------- */
+
+/* n pointers to clusters in a row, spread over whole clusters. */
+static bool
+write_pointers (VpFile *file, const Plan *plan, uint64_t offset, uint64_t n,
+                uint64_t first, uint64_t flags, GError **error)
+{
+  size_t cs = (size_t) plan->cluster_size;
+  g_autofree uint8_t *buffer = g_malloc (cs);
+  for (uint64_t done = 0; done < n; offset += cs) {
+    memset (buffer, 0, cs);
+    for (size_t i = 0; i < cs / 8 && done < n; i++, done++)
+      vp_be64_set (buffer + 8 * i, (first + done) * cs | flags);
+    if (!vp_file_write (file, offset, buffer, cs, error))
+      return false;
+  }
+  return true;
+}
+
+static bool
+write_refblocks (VpFile *file, const Plan *plan, GError **error)
+{
+  size_t cs = (size_t) plan->cluster_size;
+  uint64_t per_block = plan->cluster_size * 8 >> plan->refcount_order;
+  uint64_t offset = (1 + plan->reftable) * cs;
+  g_autofree uint8_t *buffer = g_malloc (cs);
+  for (uint64_t done = 0; done < plan->total; offset += cs) {
+    memset (buffer, 0, cs);
+    for (uint64_t i = 0; i < per_block && done < plan->total; i++, done++)
+      qcow2_entry_set (buffer, plan->refcount_order, i, 1);
+    if (!vp_file_write (file, offset, buffer, cs, error))
+      return false;
+  }
+  return true;
+}
+
+static bool
+write_tables (VpFile *file, const Plan *plan, GError **error)
+{
+  uint64_t cs = plan->cluster_size, cluster = 1;
+  /* Only blocks that have something to count. */
+  uint64_t blocks =
+      divide_up (plan->total, plan->cluster_size * 8 >> plan->refcount_order);
+  uint64_t refblocks = cluster + plan->reftable;
+  if (!write_pointers (file, plan, cluster * cs, blocks, refblocks, 0, error) ||
+      !write_refblocks (file, plan, error))
+    return false;
+  if (!plan->mapped)
+    return true;
+  uint64_t l1 = refblocks + plan->refblocks, l2 = l1 + plan->l1;
+  return write_pointers (file, plan, l1 * cs, plan->l2, l2, QCOW2_COPIED,
+                         error) &&
+         write_pointers (file, plan, l2 * cs, plan->data, l2 + plan->l2,
+                         QCOW2_COPIED, error);
+}
+
+bool
+qcow2_create (VpFile *file, const VpCreateOptions *options, GError **error)
+{
+  Plan plan = { 0 };
+  if (!make_plan (options, &plan, error))
+    return false;
+  uint64_t cs = plan.cluster_size, metadata = plan.total - plan.data;
+  g_autofree uint8_t *head = g_malloc0 ((size_t) cs);
+  if (!fill_head (&plan, options, head, error) ||
+      !vp_file_truncate (file, plan.total * cs, error))
+    return false;
+  /* A device still holds what was on it before. */
+  if (file->is_device && !vp_file_zero (file, 0, plan.total * cs, true, error))
+    return false;
+  if (!write_tables (file, &plan, error))
+    return false;
+  if (options->preallocation == VP_PREALLOCATION_FALLOC &&
+      !vp_file_allocate (file, metadata * cs, plan.data * cs, error))
+    return false;
+  if (options->preallocation == VP_PREALLOCATION_FULL &&
+      !vp_file_zero (file, metadata * cs, plan.data * cs, false, error))
+    return false;
+  /* The header last: until then the file is no image. */
+  return vp_file_write (file, 0, head, (size_t) cs, error);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* qcow2: what its rooms share.  For qcow2*.c alone.
+ *
+ *     header -> L1 -> L2 -> data            guest address to host cluster
+ *     header -> reftable -> refblock        host cluster to its users
+ *
+ * All numbers are big-endian.  L1, reftable and the L2 and refblock in use
+ * are blocks of q->tables; L1 and reftable are pinned there. */
+#pragma once
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+#include "storage/cluster-set.h"
+#include "storage/format.h"
+#include "storage/table.h"
+
+#define QCOW2_MAGIC          0x514649fbu
+#define QCOW2_HEADER_V2      72u
+#define QCOW2_HEADER_V3      104u
+#define QCOW2_HEADER_OURS    112u
+#define QCOW2_MIN_CLUSTER    9u
+#define QCOW2_MAX_CLUSTER    21u
+#define QCOW2_OFFSET_MASK    UINT64_C (0x00fffffffffffe00)
+#define QCOW2_COPIED         (UINT64_C (1) << 63)
+#define QCOW2_COMPRESSED     (UINT64_C (1) << 62)
+#define QCOW2_ZERO           UINT64_C (1)
+#define QCOW2_MAX_OFFSET     (UINT64_C (1) << 56)
+#define QCOW2_L1_RESERVED    UINT64_C (0x7f000000000001ff)
+#define QCOW2_L2_RESERVED    UINT64_C (0x3f000000000001fe)
+#define QCOW2_TABLE_RESERVED UINT64_C (0x1ff)
+
+enum {
+  QCOW2_INCOMPATIBLE_DIRTY = 1 << 0,
+  QCOW2_INCOMPATIBLE_CORRUPT = 1 << 1,
+  QCOW2_INCOMPATIBLE_DATA_FILE = 1 << 2,
+  QCOW2_INCOMPATIBLE_COMPRESSION = 1 << 3,
+  QCOW2_INCOMPATIBLE_EXTENDED_L2 = 1 << 4,
+  QCOW2_COMPATIBLE_LAZY = 1 << 0,
+  QCOW2_AUTOCLEAR_BITMAPS = 1 << 0,
+  QCOW2_AUTOCLEAR_RAW_DATA = 1 << 1,
+};
+
+enum {
+  QCOW2_EXT_END = 0,
+  QCOW2_EXT_BACKING_FORMAT = 0xe2792aca,
+  QCOW2_EXT_FEATURES = 0x6803f857,
+  QCOW2_EXT_BITMAPS = 0x23852875,
+  QCOW2_EXT_CRYPTO = 0x0537be77,
+  QCOW2_EXT_DATA_FILE = 0x44415441,
+};
+
+/* Orders of write-back (table.h). */
+enum { QCOW2_ORDER_REFBLOCK, QCOW2_ORDER_REFTABLE, QCOW2_ORDER_MAP };
+
+typedef struct {
+  uint32_t magic, version;
+  uint64_t backing_offset;
+  uint32_t backing_len;
+  uint32_t cluster_bits;
+  uint64_t size;
+  uint32_t crypt_method;
+  uint32_t l1_entries;
+  uint64_t l1_offset;
+  uint64_t reftable_offset;
+  uint32_t reftable_clusters;
+  uint32_t n_snapshots;
+  uint64_t snapshots_offset;
+  uint64_t incompatible, compatible, autoclear;
+  uint32_t refcount_order;
+  uint32_t header_length;
+  uint8_t compression_type;
+} Qcow2Header;
+
+extern const VpLayout qcow2_header_layout;
+
+typedef struct {
+  VpSnapshot *facts;
+  uint64_t l1_offset;
+  uint32_t l1_entries;
+} Qcow2Snapshot;
+
+typedef struct {
+  VpFile *file; /* borrowed */
+  VpTables *tables;
+  Qcow2Header header;
+  bool writable, lenient;
+  bool broken; /* marked corrupt by us: write nothing more */
+  uint64_t cluster_size;
+  unsigned l2_bits;
+  unsigned refblock_bits; /* log2 of entries in a refblock */
+  uint64_t reftable_entries;
+  uint64_t file_end;      /* length as last seen; only for a first look */
+  uint64_t free_hint;     /* no free cluster below */
+  VpClusterSet *metadata; /* where guest data must never go */
+  GPtrArray *snapshots;   /* of Qcow2Snapshot */
+  uint64_t snapshots_end;
+  char *backing_name, *backing_format, *data_file;
+  uint32_t n_bitmaps;
+  uint64_t bitmaps_offset, bitmaps_size;
+  gpointer inflater, zstd; /* made when first needed */
+} Qcow2;
+
+/* qcow2.c */
+bool qcow2_corrupt (Qcow2 *q, GError **error, const char *format, ...)
+    G_GNUC_PRINTF (3, 4);
+/* Sets the corrupt bit where the header has one and stops all writing. */
+void qcow2_mark_corrupt (Qcow2 *q);
+/* Changes len bytes of the header at offset, which must be one of the cells
+ * that qcow2.c knows. */
+bool qcow2_store_cell (Qcow2 *q, uint64_t offset, size_t len, unsigned order,
+                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Cells: they share a sector, so each goes out whole or not at all. */
+#define QCOW2_CELL_SIZE_L1      24u, 24u
+#define QCOW2_CELL_REFTABLE     48u, 12u
+#define QCOW2_CELL_INCOMPATIBLE 72u, 8u
+#define QCOW2_CELL_AUTOCLEAR    88u, 8u
+/* A place for guest data or for a new table must not hold metadata. */
+bool qcow2_check_overlap (Qcow2 *q, uint64_t offset, uint64_t length,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+bool qcow2_note_metadata (Qcow2 *q, uint64_t offset, uint64_t length,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+uint8_t *qcow2_l1 (Qcow2 *q);
+uint8_t *qcow2_reftable (Qcow2 *q);
+
+/* qcow2-snapshot.c */
+bool qcow2_load_snapshots (Qcow2 *q, GError **error);
+void qcow2_snapshot_free (gpointer snapshot);
+
+/* qcow2-refcount.c */
+uint64_t qcow2_entry_get (const uint8_t *block, unsigned order, uint64_t index);
+void qcow2_entry_set (uint8_t *block, unsigned order, uint64_t index,
+                      uint64_t value);
+bool qcow2_get_refcount (Qcow2 *q, uint64_t cluster, uint64_t *ret_refcount,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+bool qcow2_set_refcount (Qcow2 *q, uint64_t cluster, uint64_t refcount,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Up to wanted clusters in a row (exact: all of them), refcount 1. */
+bool qcow2_allocate (Qcow2 *q, uint64_t wanted, bool exact,
+                     uint64_t *ret_offset, uint64_t *ret_count,
+                     GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* VpTablesRelease. */
+void qcow2_release (gpointer q, uint64_t offset, uint64_t length);
+
+/* qcow2-map.c */
+typedef struct {
+  uint64_t offset; /* of the first byte */
+  uint64_t length; /* bytes that it can take at most */
+} Qcow2Packed;
+Qcow2Packed qcow2_unpack_entry (const Qcow2 *q, uint64_t entry);
+bool qcow2_map (gpointer state, uint64_t offset, uint64_t length,
+                VpRun *ret_run, GError **error);
+bool qcow2_reserve (gpointer state, uint64_t offset, uint64_t length,
+                    VpPlace *ret_place, GError **error);
+bool qcow2_link (gpointer state, const VpPlace *place, GError **error);
+void qcow2_unreserve (gpointer state, const VpPlace *place);
+bool qcow2_zero (gpointer state, uint64_t offset, uint64_t length, bool unmap,
+                 uint64_t *ret_done, GError **error);
+bool qcow2_discard (gpointer state, uint64_t offset, uint64_t length,
+                    GError **error);
+bool qcow2_extend (gpointer state, uint64_t size, GError **error);
+bool qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
+                   GError **error);
+
+/* qcow2-packed.c */
+bool qcow2_read_compressed (gpointer state, const VpRun *run, uint8_t *unit,
+                            GError **error);
+void qcow2_free_codecs (Qcow2 *q);
+
+/* qcow2-create.c */
+bool qcow2_create (VpFile *file, const VpCreateOptions *options,
+                   GError **error);
+
+/* qcow2-check.c */
+bool qcow2_check (gpointer state, VpRepair repair, const VpProgress *progress,
+                  VpCheckResult *result, GError **error);
