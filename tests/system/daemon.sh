@@ -38,8 +38,9 @@ system_enter ()
     command -v "$name" > /dev/null || skip_all "$name is not installed"
   done
   folder=$(mktemp -d /tmp/vprovd-test.XXXXXX)
+  trap 'rm -rf "$folder"' EXIT
+  trap 'exit 99' INT TERM HUP
   host_enter --net "$0" --inside "$folder" || status=$?
-  rm -rf "$folder"
   exit "$status"
 }
 
