@@ -22,3 +22,14 @@ libvprov_image_la_SOURCES += storage/autofd.h storage/pool.c \
 
 # What the daemon and its worker say to each other.
 libvprov_image_la_SOURCES += storage/message.c storage/message.h
+
+# The tool, and the worker in it.
+bin_PROGRAMS += vprov-img
+vprov_img_SOURCES = storage/vprov-img.c storage/img.h \
+	storage/img-check.c storage/img-compare.c storage/img-convert.c \
+	storage/img-create.c storage/img-create.h storage/img-info.c \
+	storage/img-map.c storage/img-resize.c storage/img-speech.c \
+	storage/img-target.c storage/img-target.h storage/img-worker.c \
+	storage/json.c storage/json.h storage/sandbox.c storage/sandbox.h
+vprov_img_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
+vprov_img_LDADD = libvprov-image.la

@@ -10,3 +10,10 @@ TESTS += tests/daemon/test-host
 tests_daemon_test_host_SOURCES = tests/daemon/test-host.c
 tests_daemon_test_host_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
 tests_daemon_test_host_LDADD = libvprovd.la
+
+check_PROGRAMS += tests/daemon/test-worker tests/daemon/fake-worker
+TESTS += tests/daemon/test-worker
+tests_daemon_fake_worker_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
+tests_daemon_fake_worker_LDADD = libvprov-image.la
+tests_daemon_test_worker_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_test_worker_LDADD = libvprovd.la

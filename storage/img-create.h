@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* img-create: what convert has in common with create.  Private to img-*.c. */
+#pragma once
+
+#include "storage/img.h"
+
+/* pairs as vp_img_split_options makes them; they must outlive options. */
+bool vp_img_set_options (VpCreateOptions *options, const VpFormat *format,
+                         const GPtrArray *pairs, GError **error);
+/* -b and -F, either may be NULL, on top of what -o said. */
+bool vp_img_set_backing (VpCreateOptions *options, const VpFormat *format,
+                         const char *name, const char *backing_format,
+                         GError **error);
+/* Opens the backing file through the person gate, as filename will. */
+bool vp_img_find_backing_size (const char *filename,
+                               const VpCreateOptions *options,
+                               uint64_t *ret_size, GError **error);

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* img-info: what an image says of itself, for people and as JSON.  Opens the
+ * image alone; a chain is followed only when asked, layer by layer, so that a
+ * broken base does not hide the top. */
+#include "config.h"
+
+#include "storage/error.h"
+#include "storage/img.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* What a reader wants at most of a hostile image. */
+#define MAX_SNAPSHOTS_SHOWN 1024u
+
+/* A name with a scheme is not a file's; it stands for itself. */
+static bool
+has_scheme (const char *name)
+{
+  size_t len = strcspn (name, ":/");
+
+  return name[len] == ':';
+}
+
+/* Where the backing file would be looked for; NULL where there is none. */
+static char *
+full_backing_name (const char *filename, const VpImageInfo *info)
+{
+  const char *name = info->backing_name;
+  const char *slash = strrchr (filename, '/');
+
+  if (name == NULL)
+    return NULL;
+  if (slash == NULL || g_path_is_absolute (name) || has_scheme (name))
+    return g_strdup (name);
+  return g_strdup_printf ("%.*s/%s", (int) (slash - filename), filename, name);
+}
+
+/* ---- JSON ------------------------------------------------------------------
+ */
+
+static void
+snapshots_to_json (VpJson *json, const GPtrArray *snapshots)
+{
+  vp_json_open_array (json, "snapshots");
+  for (unsigned i = 0; i < MIN (snapshots->len, MAX_SNAPSHOTS_SHOWN); i++) {
+    const VpSnapshot *snapshot = g_ptr_array_index (snapshots, i);
+    vp_json_open_object (json, NULL);
+    if (snapshot->has_icount)
+      vp_json_uint (json, "icount", snapshot->icount);
+    vp_json_uint (json, "vm-clock-nsec", snapshot->vm_clock_ns % 1000000000);
+    vp_json_string (json, "name", snapshot->name);
+    vp_json_uint (json, "date-sec", snapshot->date_s);
+    vp_json_uint (json, "date-nsec", snapshot->date_ns);
+    vp_json_uint (json, "vm-clock-sec", snapshot->vm_clock_ns / 1000000000);
+    vp_json_string (json, "id", snapshot->id);
+    vp_json_uint (json, "vm-state-size", snapshot->vm_state_size);
+    vp_json_close (json);
+  }
+  vp_json_close (json);
+}
+
+static void
+specifics_to_json (VpJson *json, const VpImageInfo *info)
+{
+  bool new_enough = strcmp (info->compat, "0.10") != 0;
+
+  vp_json_open_object (json, "format-specific");
+  vp_json_string (json, "type", info->format);
+  vp_json_open_object (json, "data");
+  vp_json_string (json, "compat", info->compat);
+  if (info->data_file != NULL)
+    vp_json_string (json, "data-file", info->data_file);
+  vp_json_string (json, "compression-type", info->compression_type);
+  if (new_enough)
+    vp_json_bool (json, "lazy-refcounts", info->lazy_refcounts);
+  if (info->data_file != NULL)
+    vp_json_bool (json, "data-file-raw", info->data_file_raw);
+  vp_json_uint (json, "refcount-bits", info->refcount_bits);
+  if (new_enough) {
+    vp_json_bool (json, "corrupt", info->corrupt);
+    vp_json_bool (json, "extended-l2", info->extended_l2);
+  }
+  vp_json_close (json);
+  vp_json_close (json);
+}
+
+void
+vp_img_info_to_json (VpJson *json, const char *filename,
+                     const VpImageInfo *info, const char *full_backing)
+{
+  vp_json_open_object (json, NULL);
+  if (info->snapshots != NULL && info->snapshots->len > 0)
+    snapshots_to_json (json, info->snapshots);
+  if (info->backing_format != NULL)
+    vp_json_string (json, "backing-filename-format", info->backing_format);
+  vp_json_uint (json, "virtual-size", info->virtual_size);
+  vp_json_string (json, "filename", filename);
+  if (info->cluster_size != 0)
+    vp_json_uint (json, "cluster-size", info->cluster_size);
+  vp_json_string (json, "format", info->format);
+  vp_json_uint (json, "actual-size", info->used_size);
+  if (info->encrypted)
+    vp_json_bool (json, "encrypted", true);
+  if (info->compat != NULL)
+    specifics_to_json (json, info);
+  if (full_backing != NULL)
+    vp_json_string (json, "full-backing-filename", full_backing);
+  if (info->backing_name != NULL)
+    vp_json_string (json, "backing-filename", info->backing_name);
+  vp_json_bool (json, "dirty-flag", info->dirty);
+  vp_json_close (json);
+}
+
+/* ---- for people ------------------------------------------------------------
+ */
+
+static void
+print_snapshots (const GPtrArray *snapshots)
+{
+  printf ("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID", "TAG",
+          "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+  for (unsigned i = 0; i < MIN (snapshots->len, MAX_SNAPSHOTS_SHOWN); i++) {
+    const VpSnapshot *snapshot = g_ptr_array_index (snapshots, i);
+    g_autofree char *size = vp_img_size_text (snapshot->vm_state_size);
+    uint64_t clock_s = snapshot->vm_clock_ns / 1000000000;
+    time_t date = (time_t) snapshot->date_s;
+    struct tm local = { 0 };
+    char when[32] = "", clock[64], icount[24] = "";
+
+    if (localtime_r (&date, &local) != NULL)
+      (void) strftime (when, sizeof when, "%Y-%m-%d %H:%M:%S", &local);
+    g_snprintf (clock, sizeof clock, "%02u:%02u:%02u.%03u",
+                (unsigned) (clock_s / 3600), (unsigned) (clock_s / 60 % 60),
+                (unsigned) (clock_s % 60),
+                (unsigned) (snapshot->vm_clock_ns / 1000000 % 1000));
+    if (snapshot->has_icount)
+      g_snprintf (icount, sizeof icount, "%" PRIu64, snapshot->icount);
+    printf ("%-9s %-16s %8s%20s%13s%11s\n", snapshot->id, snapshot->name, size,
+            when, clock, icount);
+  }
+  if (snapshots->len > MAX_SNAPSHOTS_SHOWN)
+    printf ("(%u more)\n", snapshots->len - MAX_SNAPSHOTS_SHOWN);
+}
+
+static const char *
+truth (bool value)
+{
+  return value ? "true" : "false";
+}
+
+static void
+print_specifics (const VpImageInfo *info)
+{
+  bool new_enough = strcmp (info->compat, "0.10") != 0;
+
+  printf ("Format specific information:\n    compat: %s\n", info->compat);
+  if (info->data_file != NULL)
+    printf ("    data file: %s\n", info->data_file);
+  printf ("    compression type: %s\n", info->compression_type);
+  if (new_enough)
+    printf ("    lazy refcounts: %s\n", truth (info->lazy_refcounts));
+  if (info->data_file != NULL)
+    printf ("    data file raw: %s\n", truth (info->data_file_raw));
+  printf ("    refcount bits: %u\n", info->refcount_bits);
+  if (new_enough)
+    printf ("    corrupt: %s\n    extended l2: %s\n", truth (info->corrupt),
+            truth (info->extended_l2));
+}
+
+static void
+print_info (const char *filename, const VpImageInfo *info,
+            const char *full_backing)
+{
+  g_autofree char *virtual_size = vp_img_size_text (info->virtual_size);
+  g_autofree char *used = vp_img_size_text (info->used_size);
+
+  printf ("image: %s\nfile format: %s\n", filename, info->format);
+  printf ("virtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n", virtual_size,
+          info->virtual_size, used);
+  if (info->encrypted)
+    printf ("encrypted: yes\n");
+  if (info->cluster_size != 0)
+    printf ("cluster_size: %" PRIu64 "\n", info->cluster_size);
+  if (info->dirty)
+    printf ("cleanly shut down: no\n");
+  if (info->backing_name != NULL) {
+    printf ("backing file: %s", info->backing_name);
+    if (full_backing != NULL && strcmp (full_backing, info->backing_name) != 0)
+      printf (" (actual path: %s)", full_backing);
+    printf ("\n");
+  }
+  if (info->backing_format != NULL)
+    printf ("backing file format: %s\n", info->backing_format);
+  if (info->snapshots != NULL && info->snapshots->len > 0)
+    print_snapshots (info->snapshots);
+  if (info->compat != NULL)
+    print_specifics (info);
+}
+
+/* ---- the verb --------------------------------------------------------------
+ */
+
+typedef struct {
+  const char *filename, *format;
+  VpImgOutput output;
+  bool chain, no_lock, safe;
+} Arguments;
+
+typedef struct {
+  char *filename;
+  VpFileId id;
+  VpImageInfo info;
+} Layer;
+
+static void
+layer_free (gpointer data)
+{
+  Layer *layer = data;
+
+  vp_image_info_clear (&layer->info);
+  g_free (layer->filename);
+  g_free (layer);
+}
+
+static bool
+is_seen (const GPtrArray *layers, const VpFile *file)
+{
+  for (unsigned i = 0; file->has_id && i < layers->len; i++) {
+    const Layer *layer = g_ptr_array_index (layers, i);
+    if (layer->id.device == file->id.device &&
+        layer->id.inode == file->id.inode)
+      return true;
+  }
+  return false;
+}
+
+/* file is the image's bytes; NULL: open filename. */
+static bool
+add_layer (GPtrArray *layers, const Arguments *arguments, VpFile *file,
+           const char *filename, const char *format, GError **error)
+{
+  VpImageFlags flags =
+      VP_IMAGE_NO_BACKING | (arguments->no_lock ? VP_IMAGE_NO_LOCK : 0);
+  g_autoptr (VpImage) image =
+      file != NULL ? vp_image_open_file (file, format, flags, NULL, error)
+                   : vp_image_open (filename, format, flags, NULL, error);
+  if (image == NULL)
+    return false;
+
+  file = vp_image_get_file (image);
+  if (is_seen (layers, file) || layers->len >= VP_MAX_CHAIN_DEPTH) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+                 "%s: the backing chain has no end", filename);
+    return false;
+  }
+
+  Layer *layer = g_new0 (Layer, 1);
+  layer->filename = g_strdup (filename);
+  layer->id = file->id;
+  g_ptr_array_add (layers, layer);
+  return vp_image_get_info (image, &layer->info, error);
+}
+
+/* The rest of the chain, through the person gate. */
+static bool
+follow_chain (GPtrArray *layers, const Arguments *arguments, GError **error)
+{
+  VpOpener opener = vp_opener_person (arguments->no_lock ? VP_FILE_NO_LOCK : 0);
+
+  for (;;) {
+    const Layer *layer = g_ptr_array_index (layers, layers->len - 1);
+    if (layer->info.backing_name == NULL)
+      return true;
+    VpClaim claim = { .role = "backing",
+                      .name = layer->info.backing_name,
+                      .format = layer->info.backing_format,
+                      .image = layer->filename };
+    const char *format = claim.format;
+    g_autofree char *full = full_backing_name (layer->filename, &layer->info);
+    g_autoptr (VpFile) file = opener.open (&opener, &claim, &format, error);
+    if (file == NULL ||
+        !add_layer (layers, arguments, file, full, format, error)) {
+      g_prefix_error (error, "Could not open '%s': ", full);
+      return false;
+    }
+  }
+}
+
+static void
+print_layers (const GPtrArray *layers, const Arguments *arguments)
+{
+  g_autoptr (VpJson) json = vp_json_new ();
+
+  if (arguments->chain)
+    vp_json_open_array (json, NULL);
+  for (unsigned i = 0; i < layers->len; i++) {
+    const Layer *layer = g_ptr_array_index (layers, i);
+    g_autofree char *full = full_backing_name (layer->filename, &layer->info);
+    if (arguments->output == VP_IMG_JSON)
+      vp_img_info_to_json (json, layer->filename, &layer->info, full);
+    else {
+      if (i > 0)
+        printf ("\n");
+      print_info (layer->filename, &layer->info, full);
+    }
+  }
+  if (arguments->chain)
+    vp_json_close (json);
+  if (arguments->output == VP_IMG_JSON)
+    printf ("%s\n", vp_json_get_text (json));
+}
+
+static bool
+parse (int argc, char **argv, Arguments *arguments, int *ret_status)
+{
+  static const struct option longs[] = {
+    { "format", required_argument, NULL, 'f' },
+    { "output", required_argument, NULL, 'O' },
+    { "backing-chain", no_argument, NULL, 'C' },
+    { "force-share", no_argument, NULL, 'U' },
+    { "safe", no_argument, NULL, 's' },
+    { "object", required_argument, NULL, 'x' },
+    { "image-opts", no_argument, NULL, 'y' },
+    { NULL, 0, NULL, 0 }
+  };
+  int c;
+
+  *ret_status = 1;
+  while ((c = vp_img_getopt (argc, argv, "f:U", longs)) >= 0)
+    switch (c) {
+    case 'f': arguments->format = optarg; break;
+    case 'O':
+      if (!vp_img_parse_output (optarg, &arguments->output))
+        return false;
+      break;
+    case 'C': arguments->chain = true; break;
+    case 'U': arguments->no_lock = true; break;
+    case 's': arguments->safe = true; break;
+    case 'x': *ret_status = vp_img_unsupported ("--object"); return false;
+    case 'y': *ret_status = vp_img_unsupported ("--image-opts"); return false;
+    default: return false;
+    }
+  if (optind != argc - 1) {
+    *ret_status = vp_img_misuse ("Expecting one image file name");
+    return false;
+  }
+  arguments->filename = argv[optind];
+  if (arguments->safe && arguments->chain) {
+    *ret_status = vp_img_misuse ("--safe opens nothing that an image names; "
+                                 "it does not go with --backing-chain");
+    return false;
+  }
+  if (arguments->safe && arguments->format == NULL) {
+    *ret_status = vp_img_misuse ("--safe guesses no format; it needs -f");
+    return false;
+  }
+  return true;
+}
+
+int
+vp_img_info (int argc, char **argv)
+{
+  g_autoptr (GPtrArray) layers = g_ptr_array_new_with_free_func (layer_free);
+  Arguments arguments = { 0 };
+  g_autoptr (GError) error = NULL;
+  int status;
+
+  if (!parse (argc, argv, &arguments, &status))
+    return status;
+  if (!add_layer (layers, &arguments, NULL, arguments.filename,
+                  arguments.format, &error))
+    return vp_img_fail_open (arguments.filename, error, 1);
+  if (arguments.chain && !follow_chain (layers, &arguments, &error))
+    return vp_img_fail (error, 1);
+  print_layers (layers, &arguments);
+  return 0;
+}

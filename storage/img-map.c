@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* img-map: where the guest's bytes lie, extent by extent, through the whole
+ * chain.  Extents that go on in one another are shown as one. */
+#include "config.h"
+
+#include "storage/error.h"
+#include "storage/img.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+  const char *filename, *format;
+  VpImgOutput output;
+  uint64_t start, max_length;
+  bool no_lock;
+} Arguments;
+
+static bool
+goes_on (const VpExtent *a, const VpExtent *b)
+{
+  return a->depth == b->depth && a->present == b->present &&
+         a->zero == b->zero && a->data == b->data &&
+         a->compressed == b->compressed && a->has_offset == b->has_offset &&
+         (!a->has_offset || a->offset + a->length == b->offset) &&
+         g_strcmp0 (a->filename, b->filename) == 0;
+}
+
+/* People are shown what another program could read in the file. */
+static bool
+print_for_people (const VpExtent *extent, GError **error)
+{
+  if (extent->data && !extent->has_offset) {
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                         "File contains external, encrypted or compressed "
+                         "clusters.");
+    return false;
+  }
+  if (extent->data && !extent->zero)
+    printf ("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", extent->start,
+            extent->length, extent->offset, extent->filename);
+  return true;
+}
+
+static const char *
+truth (bool value)
+{
+  return value ? "true" : "false";
+}
+
+static void
+print_json (const VpExtent *extent, bool first)
+{
+  printf ("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64
+          ", \"depth\": %u, \"present\": %s, \"zero\": %s, \"data\": %s",
+          first ? "[" : ",\n", extent->start, extent->length, extent->depth,
+          truth (extent->present), truth (extent->zero), truth (extent->data));
+  if (extent->has_offset)
+    printf (", \"offset\": %" PRIu64, extent->offset);
+  printf ("}");
+}
+
+static bool
+print_extent (const Arguments *arguments, const VpExtent *extent, bool first,
+              GError **error)
+{
+  if (arguments->output == VP_IMG_HUMAN)
+    return print_for_people (extent, error);
+  print_json (extent, first);
+  return true;
+}
+
+static bool
+print_map (VpImage *image, const Arguments *arguments, GError **error)
+{
+  uint64_t size = vp_image_get_size (image);
+  uint64_t end =
+      arguments->start < size && arguments->max_length < size - arguments->start
+          ? arguments->start + arguments->max_length
+          : size;
+  VpExtent pending = { 0 }, extent;
+  bool first = true;
+
+  for (uint64_t at = arguments->start; at < end; at += extent.length) {
+    if (!vp_image_map (image, at, end - at, &extent, error))
+      return false;
+    if (pending.length > 0 && goes_on (&pending, &extent)) {
+      pending.length += extent.length;
+      continue;
+    }
+    if (pending.length > 0) {
+      if (!print_extent (arguments, &pending, first, error))
+        return false;
+      first = false;
+    }
+    pending = extent;
+  }
+  if (pending.length > 0 && !print_extent (arguments, &pending, first, error))
+    return false;
+  if (arguments->output == VP_IMG_JSON)
+    printf ("%s]\n", pending.length > 0 ? "" : "[");
+  return true;
+}
+
+static bool
+parse_number (const char *text, const char *what, uint64_t *ret_value)
+{
+  if (vp_parse_size (text, ret_value, NULL))
+    return true;
+  vp_img_complain ("Invalid %s specified. You may use k, M, G, T, P or E "
+                   "suffixes for",
+                   what);
+  vp_img_complain ("kilobytes, megabytes, gigabytes, terabytes, petabytes and "
+                   "exabytes.");
+  return false;
+}
+
+static bool
+parse (int argc, char **argv, Arguments *arguments, int *ret_status)
+{
+  static const struct option longs[] = {
+    { "format", required_argument, NULL, 'f' },
+    { "output", required_argument, NULL, 'O' },
+    { "start-offset", required_argument, NULL, 's' },
+    { "max-length", required_argument, NULL, 'l' },
+    { "force-share", no_argument, NULL, 'U' },
+    { "object", required_argument, NULL, 'x' },
+    { "image-opts", no_argument, NULL, 'y' },
+    { NULL, 0, NULL, 0 }
+  };
+  int c;
+
+  *ret_status = 1;
+  while ((c = vp_img_getopt (argc, argv, "f:s:l:U", longs)) >= 0)
+    switch (c) {
+    case 'f': arguments->format = optarg; break;
+    case 'O':
+      if (!vp_img_parse_output (optarg, &arguments->output))
+        return false;
+      break;
+    case 's':
+      if (!parse_number (optarg, "start offset", &arguments->start))
+        return false;
+      break;
+    case 'l':
+      if (!parse_number (optarg, "max length", &arguments->max_length))
+        return false;
+      break;
+    case 'U': arguments->no_lock = true; break;
+    case 'x': *ret_status = vp_img_unsupported ("--object"); return false;
+    case 'y': *ret_status = vp_img_unsupported ("--image-opts"); return false;
+    default: return false;
+    }
+  if (optind != argc - 1) {
+    *ret_status = vp_img_misuse ("Expecting one image file name");
+    return false;
+  }
+  arguments->filename = argv[optind];
+  return true;
+}
+
+int
+vp_img_map (int argc, char **argv)
+{
+  Arguments arguments = { .max_length = UINT64_MAX };
+  g_autoptr (GError) error = NULL;
+  int status;
+
+  if (!parse (argc, argv, &arguments, &status))
+    return status;
+
+  VpOpener opener = vp_opener_person (arguments.no_lock ? VP_FILE_NO_LOCK : 0);
+  g_autoptr (VpImage) image =
+      vp_image_open (arguments.filename, arguments.format,
+                     arguments.no_lock ? VP_IMAGE_NO_LOCK : VP_IMAGE_READ_ONLY,
+                     &opener, &error);
+  if (image == NULL)
+    return vp_img_fail_open (arguments.filename, error, 1);
+  if (arguments.output == VP_IMG_HUMAN)
+    printf ("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
+  if (!print_map (image, &arguments, &error)) {
+    fflush (stdout);
+    return vp_img_fail (error, 1);
+  }
+  return 0;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* img-resize: another size for the disk in an image.  Growing only: a smaller
+ * disk loses what was behind its end, and the engine does not do that yet. */
+#include "config.h"
+
+#include "storage/img.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+  const char *filename, *format, *size;
+  VpPreallocation preallocation;
+  bool quiet, shrink;
+} Arguments;
+
+static bool
+parse_preallocation (const char *word, VpPreallocation *ret_preallocation)
+{
+  static const char *const words[] = { "off", "metadata", "falloc", "full" };
+
+  for (unsigned i = 0; i < G_N_ELEMENTS (words); i++)
+    if (strcmp (words[i], word) == 0) {
+      *ret_preallocation = (VpPreallocation) i;
+      return true;
+    }
+  vp_img_complain ("Invalid preallocation mode '%s'", word);
+  return false;
+}
+
+static bool
+parse (int argc, char **argv, Arguments *arguments, int *ret_status)
+{
+  static const struct option longs[] = {
+    { "quiet", no_argument, NULL, 'q' },
+    { "format", required_argument, NULL, 'f' },
+    { "preallocation", required_argument, NULL, 'p' },
+    { "shrink", no_argument, NULL, 's' },
+    { "object", required_argument, NULL, 'x' },
+    { "image-opts", no_argument, NULL, 'y' },
+    { NULL, 0, NULL, 0 }
+  };
+  int c;
+
+  *ret_status = 1;
+  if (argc < 3) {
+    *ret_status = vp_img_misuse ("Not enough arguments");
+    return false;
+  }
+  /* The size is the last word, and "-1G" is no option. */
+  arguments->size = argv[--argc];
+  while ((c = vp_img_getopt (argc, argv, "qf:", longs)) >= 0)
+    switch (c) {
+    case 'q': arguments->quiet = true; break;
+    case 'f': arguments->format = optarg; break;
+    case 'p':
+      if (!parse_preallocation (optarg, &arguments->preallocation))
+        return false;
+      break;
+    case 's': arguments->shrink = true; break;
+    case 'x': *ret_status = vp_img_unsupported ("--object"); return false;
+    case 'y': *ret_status = vp_img_unsupported ("--image-opts"); return false;
+    default: return false;
+    }
+  if (optind != argc - 1) {
+    *ret_status = vp_img_misuse ("Expecting image file name and size");
+    return false;
+  }
+  arguments->filename = argv[optind];
+  return true;
+}
+
+/* "20G", "+1G", "-1G" from the present size. */
+static bool
+find_size (const char *text, uint64_t present, uint64_t *ret_size)
+{
+  char sign = text[0] == '+' || text[0] == '-' ? text[0] : '\0';
+  uint64_t given, size;
+  g_autoptr (GError) error = NULL;
+
+  if (!vp_parse_size (text + (sign != '\0'), &given, &error)) {
+    vp_img_complain ("%s", error->message);
+    return false;
+  }
+  if (sign == '-')
+    size = given < present ? present - given : 0;
+  else if (__builtin_add_overflow (sign == '+' ? present : 0, given, &size) ||
+           size > VP_MAX_VIRTUAL_SIZE) {
+    vp_img_complain ("The size is too large");
+    return false;
+  }
+  if (size == 0) {
+    vp_img_complain ("New image size must be positive");
+    return false;
+  }
+  *ret_size = size;
+  return true;
+}
+
+int
+vp_img_resize (int argc, char **argv)
+{
+  Arguments arguments = { 0 };
+  g_autoptr (GError) error = NULL;
+  uint64_t size;
+  int status;
+
+  if (!parse (argc, argv, &arguments, &status))
+    return status;
+
+  VpOpener opener = vp_opener_person (0);
+  g_autoptr (VpImage) image = vp_image_open (
+      arguments.filename, arguments.format, VP_IMAGE_WRITABLE, &opener, &error);
+  if (image == NULL)
+    return vp_img_fail_open (arguments.filename, error, 1);
+  uint64_t present = vp_image_get_size (image);
+  if (!find_size (arguments.size, present, &size))
+    return 1;
+  if (size < present && arguments.shrink)
+    return vp_img_unsupported ("--shrink");
+  if (size < present) {
+    vp_img_complain ("%s is %" PRIu64 " bytes large and would lose what lies "
+                     "behind the new end: images are only grown",
+                     arguments.filename, present);
+    return 1;
+  }
+
+  if (!vp_image_resize (image, size, arguments.preallocation, &error) ||
+      !vp_image_close (g_steal_pointer (&image), &error))
+    return vp_img_fail_about (arguments.filename, error, 1);
+  if (!arguments.quiet)
+    printf ("Image resized.\n");
+  return 0;
+}

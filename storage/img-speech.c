@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* img-speech: how vprov-img takes its options and says what happened, in one
+ * manner for all verbs. */
+#include "config.h"
+
+#include "storage/img.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BAR_GAP (50 * G_TIME_SPAN_MILLISECOND)
+
+void
+vp_img_complain (const char *format, ...)
+{
+  va_list args;
+
+  va_start (args, format);
+  g_autofree char *text = g_strdup_vprintf (format, args);
+  va_end (args);
+  fprintf (stderr, "%s: %s\n", VP_IMG_PROGRAM, text);
+}
+
+int
+vp_img_misuse (const char *format, ...)
+{
+  va_list args;
+
+  va_start (args, format);
+  g_autofree char *text = g_strdup_vprintf (format, args);
+  va_end (args);
+  fprintf (stderr, "%s: %s\nTry '%s --help' for more information\n",
+           VP_IMG_PROGRAM, text, VP_IMG_PROGRAM);
+  return 1;
+}
+
+int
+vp_img_fail (const GError *error, int status)
+{
+  vp_img_complain ("%s", error->message);
+  return status;
+}
+
+/* The engine leads with the name; we say it in our own place. */
+static const char *
+without_name (const char *name, const char *why)
+{
+  size_t len = strlen (name);
+
+  return strncmp (why, name, len) == 0 && strncmp (why + len, ": ", 2) == 0
+             ? why + len + 2
+             : why;
+}
+
+int
+vp_img_fail_about (const char *name, const GError *error, int status)
+{
+  vp_img_complain ("%s: %s", name, without_name (name, error->message));
+  return status;
+}
+
+int
+vp_img_fail_open (const char *name, const GError *error, int status)
+{
+  vp_img_complain ("Could not open '%s': %s", name,
+                   without_name (name, error->message));
+  return status;
+}
+
+int
+vp_img_unsupported (const char *what)
+{
+  vp_img_complain ("%s is not supported yet", what);
+  return 1;
+}
+
+/* ---- options ------------------------------------------------------------- */
+
+int
+vp_img_getopt (int argc, char **argv, const char *letters,
+               const struct option *options)
+{
+  /* A leading ':' tells a missing argument from an unknown option. */
+  g_autofree char *quiet = g_strconcat (":", letters, NULL);
+  int word = optind;
+
+  opterr = 0;
+  int c = getopt_long (argc, argv, quiet, options, NULL);
+  if (c == ':')
+    (void) vp_img_misuse ("option '%s' requires an argument",
+                          argv[MAX (word, 1)]);
+  else if (c == '?' && optopt > 0 && optopt < 128 &&
+           strchr (letters, optopt) == NULL)
+    (void) vp_img_misuse ("unrecognized option '-%c'", optopt);
+  else if (c == '?')
+    (void) vp_img_misuse ("unrecognized option '%s'", argv[optind - 1]);
+  return c == ':' ? '?' : c;
+}
+
+bool
+vp_img_parse_output (const char *text, VpImgOutput *ret_output)
+{
+  if (strcmp (text, "human") == 0)
+    *ret_output = VP_IMG_HUMAN;
+  else if (strcmp (text, "json") == 0)
+    *ret_output = VP_IMG_JSON;
+  else {
+    vp_img_complain ("--output must be used with human or json as argument.");
+    return false;
+  }
+  return true;
+}
+
+bool
+vp_img_parse_cache (const char *text, const char *what)
+{
+  static const char *const modes[] = { "none",   "off",          "writeback",
+                                       "unsafe", "writethrough", "directsync" };
+
+  for (size_t i = 0; i < G_N_ELEMENTS (modes); i++)
+    if (strcmp (modes[i], text) == 0)
+      return true;
+  vp_img_complain ("Invalid %s option: %s", what, text);
+  return false;
+}
+
+bool
+vp_img_parse_size (const char *text, uint64_t *ret_size)
+{
+  if (vp_parse_size (text, ret_size, NULL))
+    return true;
+  vp_img_complain ("Invalid image size specified. You may use k, M, G, T, P "
+                   "or E suffixes for");
+  vp_img_complain ("kilobytes, megabytes, gigabytes, terabytes, petabytes and "
+                   "exabytes.");
+  return false;
+}
+
+void
+vp_img_split_options (GPtrArray *pairs, const char *text)
+{
+  while (*text != '\0') {
+    g_autoptr (GString) item = g_string_new (NULL);
+    for (; *text != '\0'; text++) {
+      if (text[0] == ',' && text[1] != ',')
+        break;
+      if (text[0] == ',')
+        text++; /* a doubled comma is one */
+      g_string_append_c (item, *text);
+    }
+    if (*text == ',')
+      text++;
+
+    char *equals = strchr (item->str, '=');
+    g_ptr_array_add (pairs, equals != NULL
+                                ? g_strndup (item->str, equals - item->str)
+                                : g_strdup (item->str));
+    g_ptr_array_add (pairs, g_strdup (equals != NULL ? equals + 1 : "on"));
+  }
+}
+
+bool
+vp_img_wants_option_help (const GPtrArray *pairs)
+{
+  for (unsigned i = 0; i + 1 < pairs->len; i += 2) {
+    const char *name = g_ptr_array_index (pairs, i);
+    if (strcmp (name, "help") == 0 || strcmp (name, "?") == 0)
+      return true;
+  }
+  return false;
+}
+
+void
+vp_img_print_option_help (const VpFormat *format)
+{
+  printf ("Supported %s options:\n", format->name);
+  for (const VpOption *option = format->options; option->name != NULL; option++)
+    printf ("  %-22s - %s\n", option->name, option->help);
+}
+
+/* ---- sizes --------------------------------------------------------------- */
+
+char *
+vp_img_size_text (uint64_t size)
+{
+  static const char *const units[] = { "B",   "KiB", "MiB", "GiB",
+                                       "TiB", "PiB", "EiB" };
+  unsigned i = 0;
+
+  /* The next unit from a thousand on: never more than three digits. */
+  while (i + 1 < G_N_ELEMENTS (units) && size >= UINT64_C (1000) << (10 * i))
+    i++;
+  return g_strdup_printf (
+      "%.3g %s", (double) size / (double) (UINT64_C (1) << (10 * i)), units[i]);
+}
+
+/* ---- progress ------------------------------------------------------------ */
+
+static void
+show (VpImgProgress *progress, uint64_t done, uint64_t total)
+{
+  if (progress->kind == VP_IMG_PROGRESS_JSON)
+    printf ("{\"done\": %" PRIu64 ", \"total\": %" PRIu64 "}\n", done, total);
+  else
+    printf ("    (%3.2f/100%%)\r",
+            total > 0 ? 100.0 * (double) done / (double) total : 100.0);
+  fflush (stdout);
+}
+
+static void
+report (uint64_t done, uint64_t total, gpointer user_data)
+{
+  VpImgProgress *progress = user_data;
+  int64_t now = g_get_monotonic_time ();
+
+  if (done < total && now - progress->last_us < BAR_GAP)
+    return;
+  progress->last_us = now;
+  show (progress, done, total);
+}
+
+bool
+vp_img_parse_progress (const char *text, VpImgProgressKind *ret_kind)
+{
+  if (text == NULL || strcmp (text, "human") == 0)
+    *ret_kind = VP_IMG_PROGRESS_BAR;
+  else if (strcmp (text, "json") == 0)
+    *ret_kind = VP_IMG_PROGRESS_JSON;
+  else {
+    vp_img_complain ("--progress must be used with human or json as argument.");
+    return false;
+  }
+  return true;
+}
+
+void
+vp_img_progress_begin (VpImgProgress *progress, VpImgProgressKind kind)
+{
+  *progress = (VpImgProgress){ .kind = kind };
+  if (kind == VP_IMG_PROGRESS_NONE)
+    return;
+  progress->progress.report = report;
+  progress->progress.user_data = progress;
+  if (kind == VP_IMG_PROGRESS_BAR)
+    show (progress, 0, 1);
+  progress->begun = true;
+}
+
+void
+vp_img_progress_end (VpImgProgress *progress)
+{
+  if (progress->begun && progress->kind == VP_IMG_PROGRESS_BAR)
+    printf ("\n");
+  progress->begun = false;
+}

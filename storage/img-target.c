@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* img-target: see the header. */
+#include "config.h"
+
+#include "storage/img-target.h"
+
+#include "storage/autofd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool
+fail (GError **error, const char *path, const char *what)
+{
+  int saved = errno;
+
+  g_set_error (error, G_FILE_ERROR, (int) g_file_error_from_errno (saved),
+               "%s: %s%s", path, what, g_strerror (saved));
+  return false;
+}
+
+bool
+vp_img_target_open (VpImgTarget *target, const char *path, GError **error)
+{
+  *target = (VpImgTarget){ .path = g_strdup (path), .fd = -1 };
+  /* O_NONBLOCK: a FIFO is refused later and must not hold us here. */
+  target->fd = open (path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  if (target->fd >= 0) {
+    target->kind = VP_IMG_TARGET_OLD;
+    return true;
+  }
+  if (errno != ENOENT)
+    return fail (error, path, "");
+
+  g_autofree char *folder = g_path_get_dirname (path);
+  target->fd = open (folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
+  if (target->fd >= 0) {
+    target->kind = VP_IMG_TARGET_NAMELESS;
+    return true;
+  }
+  if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT)
+    return fail (error, path, "");
+  target->fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (target->fd < 0)
+    return fail (error, path, "");
+  target->kind = VP_IMG_TARGET_NEW;
+  return true;
+}
+
+static bool
+sync_folder (const char *path, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (path);
+  vp_autofd int fd = open (folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+  /* A folder that we may write in and not read cannot be synced. */
+  if (fd < 0 && errno == EACCES)
+    return true;
+  if (fd < 0 || (fsync (fd) < 0 && errno != EINVAL))
+    return fail (error, folder, "cannot sync: ");
+  return true;
+}
+
+bool
+vp_img_target_commit (VpImgTarget *target, GError **error)
+{
+  if (target->kind == VP_IMG_TARGET_OLD)
+    return true;
+  if (fsync (target->fd) < 0)
+    return fail (error, target->path, "cannot sync: ");
+  if (target->kind == VP_IMG_TARGET_NAMELESS) {
+    char self[64];
+    g_snprintf (self, sizeof self, "/proc/self/fd/%d", target->fd);
+    if (linkat (AT_FDCWD, self, AT_FDCWD, target->path, AT_SYMLINK_FOLLOW) < 0)
+      return fail (error, target->path, "cannot give the image its name: ");
+  }
+  target->kind = VP_IMG_TARGET_OLD;
+  return sync_folder (target->path, error);
+}
+
+void
+vp_img_target_clear (VpImgTarget *target)
+{
+  if (target->fd >= 0 && target->kind == VP_IMG_TARGET_NEW)
+    (void) unlink (target->path); /* we made it a moment ago */
+  vp_close_fd (&target->fd);
+  g_clear_pointer (&target->path, g_free);
+}
+
+bool
+vp_img_target_is (const VpImgTarget *target, const char *path)
+{
+  struct stat ours, theirs;
+
+  return fstat (target->fd, &ours) == 0 && stat (path, &theirs) == 0 &&
+         ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* img-target: the file that create and convert write.
+ *
+ * A new one has no name until it is whole, so that neither a mistake nor a
+ * crash leaves half an image behind (a file system without O_TMPFILE makes it
+ * under its name and removes it after a mistake).  One that is there already,
+ * a file or a block device, is written in place and keeps its owner, mode and
+ * place. */
+#pragma once
+
+#include <stdbool.h>
+
+#include <glib.h>
+
+typedef struct {
+  char *path; /* owned */
+  int fd;     /* owned, read-write */
+  enum { VP_IMG_TARGET_OLD, VP_IMG_TARGET_NAMELESS, VP_IMG_TARGET_NEW } kind;
+} VpImgTarget;
+
+bool vp_img_target_open (VpImgTarget *target, const char *path, GError **error);
+/* Names it; a file that came to be there meanwhile is not replaced. */
+bool vp_img_target_commit (VpImgTarget *target, GError **error);
+/* What was not committed leaves no trace, or as it is where it was old. */
+void vp_img_target_clear (VpImgTarget *target);
+/* Whether both are one file; false where either is missing. */
+bool vp_img_target_is (const VpImgTarget *target, const char *path);
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (VpImgTarget, vp_img_target_clear)

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* img: what the files of vprov-img share: the verbs and the way they speak.
+ * Private to vprov-img.c and img-*.c. */
+#pragma once
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <glib.h>
+
+#include "storage/check.h"
+#include "storage/copy.h"
+#include "storage/formats.h"
+#include "storage/image.h"
+#include "storage/json.h"
+
+#define VP_IMG_PROGRAM "vprov-img"
+
+typedef struct {
+  const char *name;
+  int (*run) (int argc, char **argv); /* argv[0] is the verb; exit status */
+  const char *synopsis;               /* one line, without the name */
+  const char *help;                   /* a line for each option */
+} VpImgVerb;
+
+int vp_img_create (int argc, char **argv);
+int vp_img_info (int argc, char **argv);
+int vp_img_check (int argc, char **argv);
+int vp_img_convert (int argc, char **argv);
+int vp_img_resize (int argc, char **argv);
+int vp_img_map (int argc, char **argv);
+int vp_img_compare (int argc, char **argv);
+int vp_img_worker (int argc, char **argv);
+
+/* ---- img-speech.c: messages and options ---------------------------------- */
+
+/* One line on stderr behind the program's name. */
+void vp_img_complain (const char *format, ...) G_GNUC_PRINTF (1, 2);
+/* The same with a hint to --help; returns 1, the status of a wrong call. */
+int vp_img_misuse (const char *format, ...) G_GNUC_PRINTF (1, 2);
+/* Says error and returns status. */
+int vp_img_fail (const GError *error, int status);
+/* "NAME: why" and "Could not open 'NAME': why"; without the name where it leads
+ * it. */
+int vp_img_fail_about (const char *name, const GError *error, int status);
+int vp_img_fail_open (const char *name, const GError *error, int status);
+
+/* getopt_long with our own words for what is wrong; '?' after a complaint.
+ * --help is answered by main, before any verb. */
+int vp_img_getopt (int argc, char **argv, const char *letters,
+                   const struct option *options);
+
+typedef enum { VP_IMG_HUMAN, VP_IMG_JSON } VpImgOutput;
+bool vp_img_parse_output (const char *text, VpImgOutput *ret_output);
+/* -t and -T: the names are known and checked; the page cache is used in any
+ * case, and what is made is flushed in any case. */
+bool vp_img_parse_cache (const char *text, const char *what);
+/* "64k"; complains with the suffixes there are. */
+bool vp_img_parse_size (const char *text, uint64_t *ret_size);
+/* "a=1,b=x,,y" appended as NAME, VALUE pairs (",," is a comma); a name alone
+ * has the value "on". */
+void vp_img_split_options (GPtrArray *pairs, const char *text);
+/* "-o help": true where that is all that was asked. */
+bool vp_img_wants_option_help (const GPtrArray *pairs);
+void vp_img_print_option_help (const VpFormat *format);
+
+/* What qemu-img has and we do not (yet): says so. */
+int vp_img_unsupported (const char *what);
+
+/* 1.5 GiB, three digits at most; caller frees. */
+char *vp_img_size_text (uint64_t size);
+
+/* -p draws on the terminal, --progress=json writes a line each; NULL where
+ * nobody looks. */
+typedef enum {
+  VP_IMG_PROGRESS_NONE,
+  VP_IMG_PROGRESS_BAR,
+  VP_IMG_PROGRESS_JSON
+} VpImgProgressKind;
+typedef struct {
+  VpProgress progress; /* to be handed down */
+  VpImgProgressKind kind;
+  int64_t last_us;
+  bool begun;
+} VpImgProgress;
+bool vp_img_parse_progress (const char *text, VpImgProgressKind *ret_kind);
+void vp_img_progress_begin (VpImgProgress *progress, VpImgProgressKind kind);
+void vp_img_progress_end (VpImgProgress *progress);
+
+/* ---- img-info.c -----------------------------------------------------------
+ */
+
+/* One layer, as an object; chain position is the caller's.  full_backing may
+ * be NULL. */
+void vp_img_info_to_json (VpJson *json, const char *filename,
+                          const VpImageInfo *info, const char *full_backing);
+
+/* ---- img-check.c ----------------------------------------------------------
+ */
+
+void vp_img_check_to_json (VpJson *json, const char *filename,
+                           const char *format, const VpCheckResult *result);

@@ -1,0 +1,189 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# vprov-img as its users call it: verbs, options, exit statuses, messages, and
+# what a failure leaves behind (nothing).
+set -u
+img=${VP_BUILDDIR:-.}/vprov-img
+dir=$(mktemp -d "${TMPDIR:-/tmp}/vprov-img-XXXXXX") || exit 99
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 99
+n=0
+
+ok () {
+  n=$((n + 1))
+  if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else
+    echo "not ok $n - $2"
+    sed 's/^/# /' out err 2> /dev/null
+  fi
+}
+
+# expect STATUS WORDS ARGUMENT...: the exit status, and words on stdout or
+# stderr ("" for any)
+expect () {
+  want=$1 words=$2
+  shift 2
+  "$img" "$@" > out 2> err
+  got=$?
+  result=1
+  if [ "$got" -eq "$want" ]; then
+    if [ -z "$words" ] || grep -qF -e "$words" out err; then result=0; fi
+  else
+    echo "# status $got, not $want"
+  fi
+  ok $result "$* -> $want $words"
+}
+
+# says nothing at all
+silent () {
+  "$img" "$@" > out 2> err
+  got=$?
+  [ "$got" -eq 0 ] && [ ! -s out ] && [ ! -s err ]
+  ok $? "$* says nothing"
+}
+
+expect 1 "Not enough arguments"
+expect 0 "usage: vprov-img" --help
+expect 0 "vprov-img version" --version
+expect 1 "Command not found: dance" dance
+expect 1 "unrecognized option '--dance'" --dance
+for verb in check compare convert create info map resize; do
+  expect 0 "usage: vprov-img $verb " $verb --help
+done
+for verb in amend bench bitmap checksum commit dd measure rebase snapshot; do
+  expect 1 "$verb is not supported yet" $verb x
+done
+expect 1 "worker is started by the daemon" worker
+
+# create
+expect 0 "Formatting 'a.qcow2', fmt=qcow2 cluster_size=65536" create -f qcow2 a.qcow2 10M
+expect 0 "Formatting 'r.raw', fmt=raw size=1572864" create r.raw 1.5M
+silent create -q -f qcow2 b.qcow2 10M
+expect 0 "Supported qcow2 options:" create -f qcow2 -o help
+expect 1 "Expecting image file name" create
+expect 1 "x: Image creation needs a size parameter" create -f qcow2 x
+expect 1 "Invalid image size specified" create -f qcow2 x 1Q
+expect 1 "Invalid image size specified" create -f qcow2 x -- -1
+expect 1 "Unexpected argument: y" create -f qcow2 x 1M y
+expect 1 "x: Unknown file format 'nonsense'" create -f nonsense x 1M
+expect 1 "x: Invalid parameter 'nonsense'" create -f qcow2 -o nonsense=1 x 1M
+expect 1 "x: " create -f qcow2 -o cluster_size=3 x 1M
+expect 1 "The image size must be specified only once" create -f qcow2 -o size=1M x 1M
+expect 1 "Backing file specified without backing format" create -f qcow2 -b a.qcow2 x
+expect 1 "Backing format cannot be used without backing file" create -f qcow2 -F raw x 1M
+expect 1 "Backing file not supported for file format 'raw'" create -b a.qcow2 -F qcow2 x
+expect 1 "No such file" create -f qcow2 -b none -F qcow2 x
+expect 1 "--object is not supported yet" create --object secret x 1M
+expect 1 "No such file" create -f qcow2 no/such/folder 1M
+expect 1 "option '-f' requires an argument" create -f
+expect 1 "unrecognized option '-Z'" create -Z x 1M
+[ ! -e x ]; ok $? "failures leave no file"
+expect 0 "backing_file=a.qcow2 backing_fmt=qcow2" create -f qcow2 -b a.qcow2 -F qcow2 o.qcow2
+expect 0 "virtual size: 10 MiB (10485760 bytes)" info o.qcow2
+expect 0 "size=20971520" create -f qcow2 -b a.qcow2 -F qcow2 p.qcow2 20M
+expect 0 "backing_file=none" create -u -f qcow2 -b none -F qcow2 u.qcow2 1M
+expect 0 "" create -q -f qcow2 -o cluster_size=4k,compat=0.10 old.qcow2 1M
+expect 0 "cluster_size: 4096" info old.qcow2
+
+# info
+expect 1 "Expecting one image file name" info
+expect 1 "Could not open 'none': No such file or directory" info none
+expect 1 "Could not open 'r.raw': " info -f qcow2 r.raw
+expect 1 "--output must be used with human or json as argument." info --output=xml a.qcow2
+expect 0 '"virtual-size": 10485760' info --output=json a.qcow2
+expect 0 "file format: raw" info -f raw a.qcow2
+expect 0 "image: a.qcow2" info --backing-chain o.qcow2
+expect 0 "backing file: none" info u.qcow2
+expect 1 "Could not open 'none'" info --backing-chain u.qcow2
+expect 1 "--safe guesses no format" info --safe a.qcow2
+expect 1 "does not go with --backing-chain" info --safe -f qcow2 --backing-chain a.qcow2
+expect 0 "backing file: a.qcow2" info --safe -f qcow2 o.qcow2
+expect 0 "" create -q -u -f qcow2 -b loop.qcow2 -F qcow2 loop.qcow2 1M
+expect 1 "loop.qcow2" info --backing-chain loop.qcow2
+
+# check
+expect 0 "No errors were found on the image." check a.qcow2
+expect 0 '"check-errors": 0' check --output=json a.qcow2
+silent check -q a.qcow2
+expect 63 "This image format does not support checks" check r.raw
+expect 1 "Could not open 'none'" check none
+expect 1 "expecting 'leaks' or 'all'" check -r some a.qcow2
+expect 1 "Invalid source cache option: odd" check -T odd a.qcow2
+
+# resize
+expect 0 "Image resized." resize b.qcow2 +5M
+expect 0 "(15728640 bytes)" info b.qcow2
+silent resize -q b.qcow2 20M
+expect 0 "(20971520 bytes)" info b.qcow2
+expect 1 "images are only grown" resize b.qcow2 -1M
+expect 1 "--shrink is not supported yet" resize --shrink b.qcow2 1M
+expect 1 "New image size must be positive" resize b.qcow2 -1G
+expect 1 "New image size must be positive" resize b.qcow2 0
+expect 1 "Invalid size" resize b.qcow2 +1Q
+expect 1 "b.qcow2: " resize b.qcow2 +7E
+expect 1 "Not enough arguments" resize b.qcow2
+expect 1 "Invalid preallocation mode 'odd'" resize --preallocation=odd b.qcow2 +1M
+expect 0 "" resize --preallocation=off -f raw r.raw 2M
+expect 0 "(20971520 bytes)" info b.qcow2
+
+# convert and compare
+head -c 3000000 /dev/urandom > data.raw
+truncate -s 8M data.raw
+silent convert -O qcow2 data.raw c.qcow2
+silent convert -f raw -O qcow2 -t none -T none -m 8 -W data.raw c2.qcow2
+silent convert -O raw c.qcow2 back.raw
+cmp -s data.raw back.raw; ok $? "raw -> qcow2 -> raw gives the same bytes"
+expect 0 "Images are identical." compare data.raw c.qcow2
+silent compare -q -f raw -F qcow2 data.raw c.qcow2
+expect 1 "Content mismatch at offset 0!" compare data.raw a.qcow2
+expect 0 "Images are identical." compare a.qcow2 p.qcow2
+expect 0 "Warning: Image size mismatch!" compare a.qcow2 p.qcow2
+expect 1 "Strict mode: Image size mismatch!" compare -s a.qcow2 p.qcow2
+expect 2 "Could not open 'none'" compare none a.qcow2
+expect 2 "Could not open 'none'" compare a.qcow2 none
+expect 1 "Expecting two image file names" compare a.qcow2
+expect 0 "(100.00/100%)" convert -p -O qcow2 data.raw p1.qcow2
+expect 0 '"total": ' convert --progress=json -O qcow2 data.raw p2.qcow2
+expect 1 "Must specify image file name" convert data.raw
+expect 1 "joining several images is not supported yet" convert data.raw data.raw x
+expect 1 "compressed output (-c) is not supported yet" convert -c -O qcow2 data.raw x
+expect 1 "-l) is not supported yet" convert -l snap -O qcow2 data.raw x
+expect 1 "--bitmaps is not supported yet" convert --bitmaps -O qcow2 data.raw x
+expect 1 "Unknown file format 'nonsense'" convert -O nonsense data.raw x
+expect 1 "Could not open 'none'" convert -O qcow2 none x
+expect 1 "Invalid number of coroutines" convert -m 99 data.raw x
+expect 1 "Invalid cache option: odd" convert -t odd data.raw x
+expect 1 "Valid sizes are multiples of 512" convert -S 100 data.raw x
+expect 1 "--target-is-zero requires use of -n flag" convert --target-is-zero data.raw x
+expect 1 "source and target are one file" convert -O qcow2 data.raw data.raw
+[ ! -e x ]; ok $? "failed conversions leave no file"
+[ "$(stat -c %s data.raw)" = 8388608 ]; ok $? "the source is as it was"
+silent create -q -f qcow2 n.qcow2 16M
+silent convert -n -O qcow2 data.raw n.qcow2
+expect 0 "identical" compare data.raw n.qcow2
+expect 1 "output file is smaller than input file" convert -n -O qcow2 data.raw old.qcow2
+expect 1 "Could not open 'none'" convert -n -O qcow2 data.raw none
+silent convert -O qcow2 -B c.qcow2 -F qcow2 a.qcow2 onbase.qcow2
+expect 0 "backing file: c.qcow2" info onbase.qcow2
+expect 0 "Images are identical." compare a.qcow2 onbase.qcow2
+silent convert -S 0 -O raw a.qcow2 full.raw
+[ "$(stat -c %b full.raw)" -ge 20480 ]; ok $? "-S 0 stores every byte"
+silent convert -O raw a.qcow2 sparse.raw
+[ "$(stat -c %b sparse.raw)" -le 64 ]; ok $? "zeros are not stored"
+ln data.raw second
+silent convert -O raw c.qcow2 second
+cmp -s data.raw back.raw && [ "$(stat -c %h second)" = 2 ]
+ok $? "an old target is written in place"
+
+# map
+expect 0 "Offset          Length          Mapped to       File" map c.qcow2
+expect 0 '"start": 0, "length": ' map --output=json c.qcow2
+expect 0 '[{ "start": 1048576, "length": 65536, ' map --output=json -s 1M -l 64k c.qcow2
+expect 1 "Expecting one image file name" map
+
+# A disk that is full says so.
+if [ -w /dev/full ]; then
+  "$img" info a.qcow2 > /dev/full 2> err
+  [ $? -eq 1 ] && grep -q "standard output" err
+  ok $? "output that cannot be written is an error"
+fi
+echo "1..$n"
