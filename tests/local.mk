@@ -22,6 +22,14 @@ include $(top_srcdir)/tests/daemon/local.mk
 include $(top_srcdir)/tests/system/local.mk
 include $(top_srcdir)/tests/house/local.mk
 
+# Automake makes rules for programs in TESTS only.
+tests/%.log: tests/%$(EXEEXT)
+	@p='$<'; b='tests/$*'; \
+	$(am__check_pre) $(LOG_DRIVER) --test-name "$$f" \
+	--log-file $$b.log --trs-file $$b.trs \
+	$(am__common_driver_flags) $(AM_LOG_DRIVER_FLAGS) $(LOG_DRIVER_FLAGS) \
+	-- $(LOG_COMPILE) "$$tst" $(AM_TESTS_FD_REDIRECT)
+
 .PHONY: check-system
 check-system: all
 	$(MAKE) check TESTS='$(SYSTEM_TESTS)'
