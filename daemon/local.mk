@@ -55,6 +55,7 @@ libvprovd_la_SOURCES = \
 	daemon/step.c daemon/step.h \
 	daemon/store.c daemon/store.h daemon/store-private.h \
 	daemon/store-journal.c daemon/store-record.c \
+	daemon/units.c daemon/units.h \
 	daemon/walk-xml.c daemon/walk-xml.h \
 	daemon/worker.c daemon/worker.h \
 	daemon/worker-child.c daemon/worker-child.h \

@@ -17,3 +17,20 @@ tests_daemon_fake_worker_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
 tests_daemon_fake_worker_LDADD = libvprov-image.la
 tests_daemon_test_worker_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
 tests_daemon_test_worker_LDADD = libvprovd.la
+check_PROGRAMS += tests/daemon/test-units
+TESTS += tests/daemon/test-units
+tests_daemon_test_units_SOURCES = tests/daemon/test-units.c
+tests_daemon_test_units_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_test_units_LDADD = libvprovd.la
+
+check_PROGRAMS += tests/daemon/test-step
+TESTS += tests/daemon/test-step
+tests_daemon_test_step_SOURCES = tests/daemon/test-step.c
+tests_daemon_test_step_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_test_step_LDADD = libvprovd.la
+
+check_PROGRAMS += tests/daemon/test-configuration
+TESTS += tests/daemon/test-configuration
+tests_daemon_test_configuration_SOURCES = tests/daemon/test-configuration.c
+tests_daemon_test_configuration_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_test_configuration_LDADD = libvprovd.la
