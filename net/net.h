@@ -89,12 +89,18 @@ void vp_net_forward_free (VpNetForward *forward);
 VpNetWanted *vp_net_wanted_new (void);
 VpNetWanted *vp_net_wanted_ref (VpNetWanted *wanted);
 void vp_net_wanted_unref (VpNetWanted *wanted);
+/* Borrowed from wanted; NULL where there is none of that name. */
+const VpNet *vp_net_wanted_find (const VpNetWanted *wanted, const char *name);
 void vp_forward_status_free (VpForwardStatus *status);
 const char *vp_forward_state_to_string (VpForwardState state);
 
 /* "vp-NAME" where that fits 15 bytes and is a legal link name, else "vp-" and
  * a hash of the name.  Caller frees. */
 char *vp_net_bridge_name (const char *network);
+
+/* The MAC that a bridge of ours is created with, derived from its name: with
+ * it a link is known as ours from its first moment. */
+VpMac vp_net_bridge_mac (const char *bridge);
 
 /* Address choice, pure.  Picks the first free host address of the network
  * that is in none of taken (VpAddr), beginning behind the host's own.
