@@ -362,8 +362,7 @@ plan_definition (VpPlan *plan, const VpPlanInput *input)
                                       !found->retired && !found->renamed);
 
   if (!config_same)
-    add (plan, input, VP_STEP_DEFINE, NULL, found->digest, input->digest,
-         VP_RISK_LIVE);
+    add (plan, input, VP_STEP_DEFINE, NULL, NULL, NULL, VP_RISK_LIVE);
   if (found->live != NULL && !(adopted && config_same) &&
       !same_text (found->live_digest, input->digest))
     plan_live (plan, input);

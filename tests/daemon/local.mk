@@ -34,3 +34,15 @@ TESTS += tests/daemon/test-configuration
 tests_daemon_test_configuration_SOURCES = tests/daemon/test-configuration.c
 tests_daemon_test_configuration_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
 tests_daemon_test_configuration_LDADD = libvprovd.la
+check_PROGRAMS += tests/daemon/test-plan
+TESTS += tests/daemon/test-plan
+tests_daemon_test_plan_SOURCES = tests/daemon/test-plan.c
+tests_daemon_test_plan_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_test_plan_LDADD = libvprovd.la
+EXTRA_DIST += tests/daemon/plans
+
+check_PROGRAMS += tests/daemon/test-manager
+TESTS += tests/daemon/test-manager
+tests_daemon_test_manager_SOURCES = tests/daemon/test-manager.c
+tests_daemon_test_manager_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_test_manager_LDADD = libfake-host.la libvprovd.la

@@ -1,0 +1,712 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The manager on a hypervisor in memory: files come, change, break and go;
+ * guests stop, crash and are meddled with; what the hypervisor was asked to do
+ * is compared word by word.  Networks are left alone here; they have their
+ * own tests with real traffic. */
+#include "config.h"
+
+#include "daemon/error.h"
+#include "daemon/manager.h"
+#include "tests/daemon/fake-host.h"
+
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MINIMAL                                                                \
+  "<guest>\n  <memory>256M</memory>\n  <nic bridge=\"br0\"/>\n</guest>\n"
+
+typedef struct {
+  char *root, *specs, *guests;
+  VpConfig config;
+  VpHost *host;
+  VpStore *store;
+  VpManager *manager;
+} World;
+
+static void
+start_manager (World *world)
+{
+  g_autoptr (GError) error = NULL;
+
+  world->store = vp_store_open (world->config.state_dir, &error);
+  g_assert_no_error (error);
+  world->manager = vp_manager_new (&world->config, world->host, world->store);
+  vp_manager_start (world->manager, &error);
+  g_assert_no_error (error);
+}
+
+static void
+stop_manager (World *world)
+{
+  vp_manager_stop (world->manager);
+  vp_manager_free (world->manager);
+  vp_store_free (world->store);
+}
+
+static void
+world_set_up (World *world, gconstpointer data)
+{
+  static char *spec_dirs[2];
+
+  world->root = g_dir_make_tmp ("vprovd-manager-XXXXXX", NULL);
+  g_assert_nonnull (world->root);
+  world->specs = g_build_filename (world->root, "etc", NULL);
+  world->guests = g_build_filename (world->specs, "guests", NULL);
+  g_assert_cmpint (g_mkdir_with_parents (world->guests, 0755), ==, 0);
+  spec_dirs[0] = world->specs;
+  world->config.spec_dirs = spec_dirs;
+  world->config.state_dir = g_build_filename (world->root, "state", NULL);
+  world->config.runtime_dir = g_build_filename (world->root, "run", NULL);
+  world->config.worker_program =
+      g_test_build_filename (G_TEST_BUILT, "..", "vprov-img", NULL);
+  world->config.apply_live = world->config.apply_create =
+      world->config.apply_stop = true;
+  world->config.rescan_s = 3600;
+  world->config.settle_ms = 5;
+  world->config.shutdown_timeout_s = 1;
+  world->config.max_jobs = 4;
+  world->host = vp_fake_host_new ();
+  start_manager (world);
+}
+
+static void
+remove_tree (const char *path)
+{
+  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+  const char *name = NULL;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL) {
+    g_autofree char *child = g_build_filename (path, name, NULL);
+
+    remove_tree (child);
+  }
+  (void) g_remove (path);
+}
+
+static void
+world_tear_down (World *world, gconstpointer data)
+{
+  stop_manager (world);
+  world->host->ops->free (world->host);
+  remove_tree (world->root);
+  g_free (world->config.state_dir);
+  g_free (world->config.runtime_dir);
+  g_free (world->config.worker_program);
+  g_free (world->root);
+  g_free (world->specs);
+  g_free (world->guests);
+}
+
+/* As an editor does it: another name, then rename. */
+static void
+drop_in (World *world, const char *folder, const char *name, const char *text)
+{
+  g_autofree char *dir = g_build_filename (world->specs, folder, NULL);
+  g_autofree char *file = g_strdup_printf ("%s.xml", name);
+  g_autofree char *path = g_build_filename (dir, file, NULL);
+  g_autoptr (GError) error = NULL;
+
+  g_assert_cmpint (g_mkdir_with_parents (dir, 0755), ==, 0);
+  g_file_set_contents_full (path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT,
+                            0644, &error);
+  g_assert_no_error (error);
+}
+
+static void
+drop (World *world, const char *name, const char *text)
+{
+  drop_in (world, "guests", name, text);
+}
+
+static void
+take_away (World *world, const char *name)
+{
+  g_autofree char *path = g_strdup_printf ("%s/%s.xml", world->guests, name);
+
+  g_assert_cmpint (g_unlink (path), ==, 0);
+}
+
+static gboolean
+on_late (gpointer data)
+{
+  *(bool *) data = true;
+  return G_SOURCE_REMOVE;
+}
+
+/* Runs the loop until the condition holds; fails after 10 s. */
+#define WAIT(condition)                                                        \
+  do {                                                                         \
+    bool late_ = false;                                                        \
+    guint timer_ = g_timeout_add (10000, on_late, &late_);                     \
+    while (!(condition) && !late_)                                             \
+      g_main_context_iteration (NULL, TRUE);                                   \
+    g_assert_true (condition);                                                 \
+    if (!late_)                                                                \
+      g_source_remove (timer_);                                                \
+  } while (0)
+
+static const VpGuestStatus *
+status (World *world, const char *name)
+{
+  return vp_manager_get_guest (world->manager, name);
+}
+
+static bool
+is_synced (World *world, const char *name, const char *state)
+{
+  const VpGuestStatus *guest = status (world, name);
+
+  return guest != NULL && guest->sync == VP_SYNC_SYNCED &&
+         g_str_equal (guest->state, state);
+}
+
+static void
+reload (World *world)
+{
+  g_autoptr (GPtrArray) problems = NULL;
+
+  vp_manager_reload (world->manager, &problems);
+}
+
+/* All passes that were wanted are over. */
+static bool
+is_quiet (World *world)
+{
+  const char *state = vp_manager_get_state (world->manager);
+
+  return !g_str_equal (state, "reconciling") &&
+         !g_str_equal (state, "starting");
+}
+
+static void
+assert_log (World *world, const char *expected)
+{
+  g_autofree char *log = vp_fake_host_log (world->host);
+
+  g_assert_cmpstr (log, ==, expected);
+  vp_fake_host_clear_log (world->host);
+}
+
+static void
+bring_up (World *world, const char *name, const char *text)
+{
+  drop (world, name, text);
+  WAIT (is_synced (world, name, "running"));
+  vp_fake_host_clear_log (world->host);
+}
+
+static void
+test_new_file (World *world, gconstpointer data)
+{
+  drop (world, "web", MINIMAL);
+  WAIT (is_synced (world, "web", "running"));
+  assert_log (world, "define web; start web");
+  g_assert_cmpstr (vp_manager_get_state (world->manager), ==, "synced");
+}
+
+static void
+test_same_again (World *world, gconstpointer data)
+{
+  g_autofree char *record = NULL;
+  struct stat before, after;
+
+  bring_up (world, "web", MINIMAL);
+  record = g_build_filename (world->config.state_dir, "guests", "web", NULL);
+  g_assert_cmpint (stat (record, &before), ==, 0);
+  drop (world, "web", MINIMAL);
+  reload (world);
+  drop (world, "web",
+        "<!-- a word -->\n<guest>\n  <memory>256M</memory>\n"
+        "  <nic bridge=\"br0\"/>\n</guest>\n");
+  reload (world);
+  WAIT (is_quiet (world));
+  assert_log (world, "");
+  g_assert_cmpint (stat (record, &after), ==, 0);
+  g_assert_cmpint (before.st_ino, ==, after.st_ino);
+  g_assert_cmpint (before.st_mtim.tv_nsec, ==, after.st_mtim.tv_nsec);
+}
+
+static void
+test_restart_of_daemon (World *world, gconstpointer data)
+{
+  g_autofree char *uuid = NULL;
+
+  bring_up (world, "web", MINIMAL);
+  uuid = g_strdup (status (world, "web")->uuid);
+  stop_manager (world);
+  start_manager (world);
+  WAIT (is_synced (world, "web", "running"));
+  assert_log (world, "");
+  g_assert_cmpstr (status (world, "web")->uuid, ==, uuid);
+}
+
+static void
+test_broken_file_changes_nothing (World *world, gconstpointer data)
+{
+  const VpProblem *problem = NULL;
+
+  bring_up (world, "web", MINIMAL);
+  drop (world, "web", "<guest>\n  <memmory>1G</memmory>\n</guest>\n");
+  reload (world);
+  WAIT (status (world, "web")->sync == VP_SYNC_INVALID);
+  assert_log (world, "");
+  g_assert_cmpstr (status (world, "web")->state, ==, "running");
+  problem = g_ptr_array_index (vp_manager_get_problems (world->manager), 0);
+  g_assert_cmpuint (problem->place.line, ==, 2);
+  g_assert_cmpuint (problem->place.column, ==, 3);
+  g_assert_nonnull (strstr (problem->message, "memory"));
+  /* The last good version holds over a restart, too. */
+  stop_manager (world);
+  start_manager (world);
+  WAIT (status (world, "web")->sync == VP_SYNC_INVALID);
+  WAIT (g_str_equal (status (world, "web")->state, "running"));
+  assert_log (world, "");
+  drop (world, "web", MINIMAL);
+  WAIT (is_synced (world, "web", "running"));
+  assert_log (world, "");
+}
+
+static void
+test_change_waits_for_restart (World *world, gconstpointer data)
+{
+  bring_up (world, "web", MINIMAL);
+  drop (world, "web",
+        "<guest><memory>512M</memory><nic bridge=\"br0\"/></guest>");
+  WAIT (status (world, "web")->restart_required);
+  assert_log (world, "define web");
+  g_assert_cmpuint (status (world, "web")->pending->len, ==, 1);
+  reload (world);
+  WAIT (is_quiet (world));
+  assert_log (world, "");
+  g_assert_true (status (world, "web")->restart_required);
+}
+
+static void
+test_removed_and_back (World *world, gconstpointer data)
+{
+  bring_up (world, "web", MINIMAL);
+  take_away (world, "web");
+  WAIT (status (world, "web")->sync == VP_SYNC_RETIRED &&
+        g_str_equal (status (world, "web")->state, "stopped"));
+  assert_log (world, "shutdown web; set_mark web");
+  drop (world, "web", MINIMAL);
+  WAIT (is_synced (world, "web", "running"));
+  assert_log (world, "define web; start web");
+}
+
+static void
+test_deaf_guest_is_powered_off (World *world, gconstpointer data)
+{
+  bring_up (world, "web", MINIMAL);
+  vp_fake_host_set_deaf (world->host, "web", true);
+  take_away (world, "web");
+  WAIT (g_str_equal (status (world, "web")->state, "stopped"));
+  assert_log (world, "shutdown web; destroy web; set_mark web");
+}
+
+static void
+test_all_files_vanish (World *world, gconstpointer data)
+{
+  g_autofree char *aside = g_strconcat (world->guests, ".aside", NULL);
+  unsigned job = 0;
+
+  bring_up (world, "a", MINIMAL);
+  bring_up (world, "b", MINIMAL);
+  bring_up (world, "c", MINIMAL);
+  take_away (world, "a");
+  take_away (world, "b");
+  take_away (world, "c");
+  reload (world);
+  WAIT (g_str_equal (vp_manager_get_state (world->manager), "paused"));
+  assert_log (world, "");
+  g_assert_cmpstr (status (world, "b")->state, ==, "running");
+  /* A person says that it is meant so. */
+  g_assert_true (vp_manager_apply (world->manager, "", &job, NULL));
+  WAIT (g_str_equal (status (world, "a")->state, "stopped") &&
+        g_str_equal (status (world, "b")->state, "stopped") &&
+        g_str_equal (status (world, "c")->state, "stopped"));
+}
+
+static void
+test_folder_goes (World *world, gconstpointer data)
+{
+  g_autofree char *aside = g_strconcat (world->guests, ".aside", NULL);
+
+  bring_up (world, "web", MINIMAL);
+  g_assert_cmpint (g_rename (world->guests, aside), ==, 0);
+  reload (world);
+  WAIT (g_str_equal (vp_manager_get_state (world->manager), "paused"));
+  stop_manager (world);
+  start_manager (world);
+  WAIT (g_str_equal (vp_manager_get_state (world->manager), "paused"));
+  assert_log (world, "");
+  g_assert_cmpint (g_rename (aside, world->guests), ==, 0);
+  reload (world);
+  WAIT (is_synced (world, "web", "running"));
+  assert_log (world, "");
+}
+
+static void
+test_stop_holds (World *world, gconstpointer data)
+{
+  unsigned job = 0;
+
+  bring_up (world, "web", MINIMAL);
+  g_assert_true (vp_manager_stop_guest (world->manager, "web", &job, NULL));
+  WAIT (is_synced (world, "web", "stopped"));
+  WAIT (vp_manager_get_job (world->manager, job)->finished);
+  assert_log (world, "shutdown web");
+  stop_manager (world);
+  start_manager (world);
+  WAIT (is_synced (world, "web", "stopped"));
+  assert_log (world, "");
+  g_assert_cmpstr (status (world, "web")->wanted, ==, "stopped");
+  g_assert_true (vp_manager_start_guest (world->manager, "web", &job, NULL));
+  WAIT (is_synced (world, "web", "running"));
+  assert_log (world, "start web");
+}
+
+static void
+test_hold_ends_with_the_hosts_boot (World *world, gconstpointer data)
+{
+  g_autoptr (VpGuestRecord) record = NULL;
+  unsigned job = 0;
+
+  bring_up (world, "web", MINIMAL);
+  g_assert_true (vp_manager_stop_guest (world->manager, "web", &job, NULL));
+  WAIT (is_synced (world, "web", "stopped"));
+  stop_manager (world);
+  world->store = vp_store_open (world->config.state_dir, NULL);
+  record = vp_store_load_guest (world->store, "web", NULL);
+  g_assert_true (record->hold);
+  g_free (record->boot_id);
+  record->boot_id = g_strdup ("another boot");
+  g_assert_true (vp_store_save_guest (world->store, "web", record, NULL));
+  vp_store_free (world->store);
+  start_manager (world);
+  WAIT (is_synced (world, "web", "running"));
+}
+
+static void
+test_power_off_from_inside_holds (World *world, gconstpointer data)
+{
+  bring_up (world, "web", MINIMAL);
+  vp_fake_host_power_off (world->host, "web");
+  WAIT (is_synced (world, "web", "stopped"));
+  reload (world);
+  WAIT (is_quiet (world));
+  assert_log (world, "");
+  g_assert_cmpstr (status (world, "web")->wanted, ==, "stopped");
+}
+
+static void
+test_crash_does_not_hold (World *world, gconstpointer data)
+{
+  bring_up (world, "web", MINIMAL);
+  vp_fake_host_crash (world->host, "web");
+  WAIT (status (world, "web")->restarts == 1 &&
+        is_synced (world, "web", "running"));
+  assert_log (world, "start web");
+}
+
+static void
+test_stranger_stops_it (World *world, gconstpointer data)
+{
+  bring_up (world, "web", MINIMAL);
+  vp_fake_host_stranger_destroys (world->host, "web");
+  WAIT (status (world, "web")->restarts == 1 &&
+        is_synced (world, "web", "running"));
+}
+
+static void
+test_spec_says_stopped (World *world, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+  unsigned job = 0;
+
+  bring_up (world, "web", MINIMAL);
+  drop (world, "web",
+        "<guest state=\"stopped\"><memory>256M</memory>"
+        "<nic bridge=\"br0\"/></guest>");
+  WAIT (is_synced (world, "web", "stopped"));
+  assert_log (world, "shutdown web");
+  g_assert_false (vp_manager_start_guest (world->manager, "web", &job, &error));
+  g_assert_nonnull (strstr (error->message, "state="));
+  /* It is off by our doing: not a power-off from inside. */
+  stop_manager (world);
+  start_manager (world);
+  drop (world, "web", MINIMAL);
+  WAIT (is_synced (world, "web", "running"));
+}
+
+#define DOMAIN                                                                 \
+  "<domain type='qemu'><name>old</name>"                                       \
+  "<uuid>aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee</uuid>"                          \
+  "<memory unit='KiB'>262144</memory><vcpu>1</vcpu>"                           \
+  "<os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>"               \
+  "<devices><interface type='bridge'><mac address='52:54:00:01:02:03'/>"       \
+  "<source bridge='br0'/></interface></devices></domain>"
+
+static void
+on_result (GObject *source, GAsyncResult *result, gpointer data)
+{
+  *(GAsyncResult **) data = g_object_ref (result);
+}
+
+static void
+test_unmarked_domain_is_left_alone (World *world, gconstpointer data)
+{
+  g_autoptr (GAsyncResult) result = NULL;
+  g_autofree char *text = NULL;
+  g_autoptr (GError) error = NULL;
+
+  vp_fake_host_add (world->host, DOMAIN, true);
+  drop (world, "old", MINIMAL);
+  WAIT (status (world, "old") != NULL &&
+        status (world, "old")->sync == VP_SYNC_CONFLICT);
+  assert_log (world, "");
+  take_away (world, "old");
+  WAIT (status (world, "old")->sync == VP_SYNC_RETIRED);
+  assert_log (world, "");
+  /* Adopted, it is looked after and still not touched. */
+  vp_manager_adopt_async (world->manager, "old", on_result, &result);
+  WAIT (result != NULL);
+  text = vp_manager_adopt_finish (world->manager, result, &error);
+  g_assert_no_error (error);
+  drop (world, "old", text);
+  WAIT (is_synced (world, "old", "running"));
+  assert_log (world, "");
+}
+
+static GPtrArray *
+plan (World *world, const char *name, char **ret_id, GError **error)
+{
+  const char *names[] = { name, NULL };
+  g_autoptr (GAsyncResult) result = NULL;
+
+  vp_manager_plan_async (world->manager, names, on_result, &result);
+  WAIT (result != NULL);
+  return vp_manager_plan_finish (world->manager, result, ret_id, error);
+}
+
+static void
+test_plan_and_apply (World *world, gconstpointer data)
+{
+  g_autoptr (GPtrArray) steps = NULL, none = NULL;
+  g_autofree char *id = NULL, *other = NULL;
+  g_autoptr (GError) error = NULL;
+  unsigned job = 0;
+
+  world->config.apply_live = false;
+  bring_up (world, "web", MINIMAL);
+  drop (world, "web",
+        "<guest><memory>512M</memory><nic bridge=\"br0\"/></guest>");
+  WAIT (status (world, "web")->sync == VP_SYNC_PENDING &&
+        status (world, "web")->pending->len > 0);
+  assert_log (world, "");
+  steps = plan (world, "web", &id, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (steps->len, ==, 1);
+  assert_log (world, "");
+  g_assert_true (vp_manager_apply (world->manager, id, &job, &error));
+  WAIT (vp_manager_get_job (world->manager, job)->finished);
+  assert_log (world, "define web");
+  /* The same id again: the world has moved. */
+  g_assert_false (vp_manager_apply (world->manager, id, &job, &error));
+  g_assert_error (error, VP_ERROR, VP_ERROR_PLAN_STALE);
+  g_clear_error (&error);
+  none = plan (world, "web", &other, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (none->len, ==, 0);
+}
+
+static void
+test_start_fails_and_is_undone (World *world, gconstpointer data)
+{
+  vp_fake_host_fail (world->host, "start", 1, VP_ERROR_LIBVIRT_FAILED);
+  drop (world, "web", MINIMAL);
+  WAIT (status (world, "web") != NULL &&
+        status (world, "web")->sync == VP_SYNC_FAILED);
+  g_assert_nonnull (strstr (status (world, "web")->error_message, "start"));
+  g_assert_null (vp_fake_host_peek (world->host, "web"));
+  /* Tried again by itself. */
+  WAIT (is_synced (world, "web", "running"));
+  g_assert_cmpstr (status (world, "web")->error_message, ==, "");
+}
+
+static void
+test_link_lost (World *world, gconstpointer data)
+{
+  bring_up (world, "web", MINIMAL);
+  vp_fake_host_set_connected (world->host, false);
+  WAIT (g_str_equal (vp_manager_get_state (world->manager), "degraded"));
+  drop (world, "two", MINIMAL);
+  WAIT (status (world, "two") != NULL);
+  g_assert_cmpint (status (world, "two")->sync, ==, VP_SYNC_UNKNOWN);
+  vp_fake_host_set_connected (world->host, true);
+  WAIT (is_synced (world, "two", "running"));
+  assert_log (world, "define two; start two");
+}
+
+static void
+test_one_slow_guest_delays_no_other (World *world, gconstpointer data)
+{
+  vp_fake_host_hold (world->host, "start");
+  drop (world, "a", MINIMAL);
+  WAIT (status (world, "a") != NULL);
+  vp_fake_host_wait_held (world->host, 1);
+  drop (world, "b", "<guest><memory>x</memory></guest>");
+  WAIT (status (world, "b") != NULL &&
+        status (world, "b")->sync == VP_SYNC_INVALID);
+  g_assert_cmpint (status (world, "a")->sync, ==, VP_SYNC_PENDING);
+  vp_fake_host_release (world->host);
+  WAIT (is_synced (world, "a", "running"));
+}
+
+static void
+test_missing_image_comes_later (World *world, gconstpointer data)
+{
+  const VpProblem *problem = NULL;
+
+  drop (world, "web",
+        "<guest>\n  <memory>256M</memory>\n"
+        "  <disk name=\"root\" from=\"debian\" size=\"10M\"/>\n</guest>\n");
+  WAIT (status (world, "web") != NULL &&
+        status (world, "web")->sync == VP_SYNC_INVALID);
+  problem = g_ptr_array_index (status (world, "web")->problems, 0);
+  g_assert_cmpuint (problem->place.line, ==, 3);
+  g_assert_cmpuint (problem->place.column, ==, 21);
+  g_assert_nonnull (strstr (problem->message, "images/debian.xml"));
+}
+
+static void
+test_disk_is_made_grown_and_kept (World *world, gconstpointer data)
+{
+  g_autofree char *path = g_build_filename (world->config.state_dir, "pools",
+                                            "default", "web-root.raw", NULL);
+  g_autofree char *img = g_build_filename (world->config.state_dir, "pools",
+                                           "default", "web-root.img", NULL);
+  struct stat st;
+
+  drop (world, "web",
+        "<guest><memory>256M</memory>"
+        "<disk name=\"root\" size=\"2M\" format=\"raw\"/></guest>");
+  WAIT (is_synced (world, "web", "running"));
+  g_assert_cmpint (stat (img, &st), ==, 0);
+  g_assert_cmpint (st.st_size, ==, 2 << 20);
+  take_away (world, "web");
+  WAIT (g_str_equal (status (world, "web")->state, "stopped"));
+  g_assert_cmpint (stat (img, &st), ==, 0);
+  drop (world, "web",
+        "<guest><memory>256M</memory>"
+        "<disk name=\"root\" size=\"4M\" format=\"raw\"/></guest>");
+  WAIT (is_synced (world, "web", "running"));
+  g_assert_cmpint (stat (img, &st), ==, 0);
+  g_assert_cmpint (st.st_size, ==, 4 << 20);
+}
+
+#define DISK_GUEST(attributes)                                                 \
+  "<guest" attributes "><memory>256M</memory>"                                 \
+  "<disk name=\"root\" size=\"2M\" format=\"raw\"/></guest>"
+
+static void
+test_renamed_file_gets_no_empty_disk (World *world, gconstpointer data)
+{
+  g_autofree char *uuid = NULL, *with_uuid = NULL;
+  g_autofree char *other = g_build_filename (world->config.state_dir, "pools",
+                                             "default", "shop-root.img", NULL);
+  g_autofree char *from = g_strdup_printf ("%s/web.xml", world->guests);
+  g_autofree char *to = g_strdup_printf ("%s/shop.xml", world->guests);
+
+  bring_up (world, "web", DISK_GUEST (""));
+  uuid = g_strdup (status (world, "web")->uuid);
+  g_assert_cmpint (g_rename (from, to), ==, 0);
+  WAIT (status (world, "shop") != NULL &&
+        status (world, "shop")->sync == VP_SYNC_PENDING &&
+        status (world, "shop")->pending->len > 0);
+  g_assert_false (g_file_test (other, G_FILE_TEST_EXISTS));
+  WAIT (g_str_equal (status (world, "web")->state, "stopped"));
+  vp_fake_host_clear_log (world->host);
+  /* With its uuid it is the same guest: same domain, same disk. */
+  with_uuid = g_strdup_printf (
+      "<guest uuid=\"%s\"><memory>256M</memory>"
+      "<disk name=\"root\" size=\"2M\" format=\"raw\"/></guest>",
+      uuid);
+  take_away (world, "shop");
+  reload (world);
+  drop (world, "store", with_uuid);
+  WAIT (is_synced (world, "store", "running"));
+  g_assert_cmpstr (status (world, "store")->uuid, ==, uuid);
+  g_assert_null (status (world, "web"));
+  assert_log (world, "define web; start web");
+}
+
+static void
+test_duplicate_forward (World *world, gconstpointer data)
+{
+  static const char text[] =
+      "<guest>\n<memory>256M</memory>\n<nic network=\"default\">\n"
+      "  <forward port=\"8080\" to=\"80\"/>\n</nic></guest>";
+  const VpProblem *problem = NULL;
+
+  bring_up (world, "a", text);
+  drop (world, "b", text);
+  WAIT (status (world, "b") != NULL &&
+        status (world, "b")->sync == VP_SYNC_INVALID);
+  problem = g_ptr_array_index (status (world, "b")->problems, 0);
+  g_assert_cmpuint (problem->place.line, ==, 4);
+  g_assert_cmpuint (problem->place.column, ==, 3);
+  g_assert_nonnull (strstr (problem->message, "guest a"));
+  /* Once a gives the port up, b is right, without a touch of its file. */
+  take_away (world, "a");
+  WAIT (is_synced (world, "b", "running"));
+}
+
+int
+main (int argc, char **argv)
+{
+  const struct {
+    const char *path;
+    void (*func) (World *world, gconstpointer data);
+  } tests[] = {
+    { "/manager/new-file", test_new_file },
+    { "/manager/same-again", test_same_again },
+    { "/manager/restart-of-daemon", test_restart_of_daemon },
+    { "/manager/broken-file-changes-nothing",
+      test_broken_file_changes_nothing },
+    { "/manager/change-waits-for-restart", test_change_waits_for_restart },
+    { "/manager/removed-and-back", test_removed_and_back },
+    { "/manager/deaf-guest-is-powered-off", test_deaf_guest_is_powered_off },
+    { "/manager/all-files-vanish", test_all_files_vanish },
+    { "/manager/folder-goes", test_folder_goes },
+    { "/manager/stop-holds", test_stop_holds },
+    { "/manager/hold-ends-with-the-hosts-boot",
+      test_hold_ends_with_the_hosts_boot },
+    { "/manager/power-off-from-inside-holds",
+      test_power_off_from_inside_holds },
+    { "/manager/crash-does-not-hold", test_crash_does_not_hold },
+    { "/manager/stranger-stops-it", test_stranger_stops_it },
+    { "/manager/spec-says-stopped", test_spec_says_stopped },
+    { "/manager/unmarked-domain-is-left-alone",
+      test_unmarked_domain_is_left_alone },
+    { "/manager/plan-and-apply", test_plan_and_apply },
+    { "/manager/start-fails-and-is-undone", test_start_fails_and_is_undone },
+    { "/manager/link-lost", test_link_lost },
+    { "/manager/one-slow-guest-delays-no-other",
+      test_one_slow_guest_delays_no_other },
+    { "/manager/missing-image-comes-later", test_missing_image_comes_later },
+    { "/manager/disk-is-made-grown-and-kept",
+      test_disk_is_made_grown_and_kept },
+    { "/manager/renamed-file-gets-no-empty-disk",
+      test_renamed_file_gets_no_empty_disk },
+    { "/manager/duplicate-forward", test_duplicate_forward },
+  };
+
+  g_test_init (&argc, &argv, NULL);
+  for (gsize i = 0; i < G_N_ELEMENTS (tests); i++)
+    g_test_add (tests[i].path, World, NULL, world_set_up, tests[i].func,
+                world_tear_down);
+  return g_test_run ();
+}
