@@ -50,6 +50,15 @@ name_table (GDestroyNotify free_value)
   return g_hash_table_new_full (g_str_hash, g_str_equal, g_free, free_value);
 }
 
+void
+vp_catalog_change_merge (VpCatalogChange *change, const VpCatalogChange *more)
+{
+  for (guint i = 0; i < more->changed->len; i++)
+    g_ptr_array_add (change->changed,
+                     g_strdup (g_ptr_array_index (more->changed, i)));
+  change->net_changed |= more->net_changed;
+}
+
 VpCatalog *
 vp_catalog_new (const VpConfig *config, VpStore *store)
 {

@@ -41,6 +41,10 @@ typedef struct {
 } VpCatalogChange;
 
 void vp_catalog_change_free (VpCatalogChange *change);
+/* Adds what a second update changed. */
+void vp_catalog_change_merge (VpCatalogChange *change,
+                              const VpCatalogChange *more);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (VpCatalogChange, vp_catalog_change_free)
 
 /* Takes a scan in.  What vanished is only told: vp_catalog_retire () makes it
  * so, once the caller believes it. */

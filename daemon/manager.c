@@ -221,7 +221,9 @@ doubt (VpManager *manager, const VpSpecScan *scan,
   return NULL;
 }
 
-static void
+/* True where guests were retired: what they held (ports, addresses) is free
+ * for others now. */
+static bool
 pause_or_retire (VpManager *manager, const VpSpecScan *scan,
                  const VpCatalogChange *change, bool confirmed)
 {
@@ -236,7 +238,7 @@ pause_or_retire (VpManager *manager, const VpSpecScan *scan,
     manager->paused_reason = g_strdup (why);
   }
   if (why != NULL)
-    return;
+    return false;
   for (guint i = 0; i < change->vanished->len; i++) {
     const char *name = g_ptr_array_index (change->vanished, i);
     g_autoptr (GError) error = NULL;
@@ -251,6 +253,7 @@ pause_or_retire (VpManager *manager, const VpSpecScan *scan,
             name);
     g_ptr_array_add (change->changed, g_strdup (name));
   }
+  return change->vanished->len > 0;
 }
 
 static void
@@ -280,7 +283,12 @@ rescan (VpManager *manager, bool confirmed)
 
   vp_manager_news (manager, VP_NEWS_RELOADING, NULL, 0, "begin");
   change = vp_catalog_update (manager->catalog, scan);
-  pause_or_retire (manager, scan, change, confirmed);
+  if (pause_or_retire (manager, scan, change, confirmed)) {
+    g_autoptr (VpCatalogChange) more =
+        vp_catalog_update (manager->catalog, scan);
+
+    vp_catalog_change_merge (change, more);
+  }
   sync_guests (manager);
   problems = vp_catalog_problems (manager->catalog);
   log_problems (manager, problems);

@@ -253,7 +253,8 @@ test_broken_file_changes_nothing (World *world, gconstpointer data)
   WAIT (status (world, "web")->sync == VP_SYNC_INVALID);
   assert_log (world, "");
   g_assert_cmpstr (status (world, "web")->state, ==, "running");
-  problem = g_ptr_array_index (vp_manager_get_problems (world->manager), 0);
+  g_assert_cmpuint (vp_manager_get_problems (world->manager)->len, ==, 2);
+  problem = g_ptr_array_index (vp_manager_get_problems (world->manager), 1);
   g_assert_cmpuint (problem->place.line, ==, 2);
   g_assert_cmpuint (problem->place.column, ==, 3);
   g_assert_nonnull (strstr (problem->message, "memory"));
@@ -555,7 +556,8 @@ test_one_slow_guest_delays_no_other (World *world, gconstpointer data)
 {
   vp_fake_host_hold (world->host, "start");
   drop (world, "a", MINIMAL);
-  WAIT (status (world, "a") != NULL);
+  WAIT (status (world, "a") != NULL &&
+        strstr (status (world, "a")->sub_state, "start") != NULL);
   vp_fake_host_wait_held (world->host, 1);
   drop (world, "b", "<guest><memory>x</memory></guest>");
   WAIT (status (world, "b") != NULL &&
