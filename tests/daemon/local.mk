@@ -44,5 +44,6 @@ EXTRA_DIST += tests/daemon/plans
 check_PROGRAMS += tests/daemon/test-manager
 TESTS += tests/daemon/test-manager
 tests_daemon_test_manager_SOURCES = tests/daemon/test-manager.c
-tests_daemon_test_manager_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_test_manager_CPPFLAGS = $(libvprovd_la_CPPFLAGS) \
+	-DVP_TEST_WORKER=\"$(abs_top_builddir)/vprov-img\"
 tests_daemon_test_manager_LDADD = libfake-host.la libvprovd.la

@@ -59,8 +59,7 @@ world_set_up (World *world, gconstpointer data)
   world->config.spec_dirs = spec_dirs;
   world->config.state_dir = g_build_filename (world->root, "state", NULL);
   world->config.runtime_dir = g_build_filename (world->root, "run", NULL);
-  world->config.worker_program =
-      g_test_build_filename (G_TEST_BUILT, "..", "vprov-img", NULL);
+  world->config.worker_program = g_strdup (VP_TEST_WORKER);
   world->config.apply_live = world->config.apply_create =
       world->config.apply_stop = true;
   world->config.rescan_s = 3600;
