@@ -157,6 +157,19 @@ on_net_watch (gint fd, GIOCondition condition, gpointer user_data)
   return G_SOURCE_CONTINUE;
 }
 
+/* Under systemd dnsmasq is a unit of its own, and outlives us.  The unit knows
+ * the installed folder only; elsewhere (tests, a demonstration) dnsmasq is an
+ * ordinary child that let go of us. */
+static void
+use_units (VpManager *manager)
+{
+  if (!g_str_equal (manager->config->runtime_dir, "/run/vprovd"))
+    return;
+  manager->units = vp_units_new (NULL, 0);
+  if (vp_units_is_available (manager->units))
+    vp_units_get_dnsmasq_ops (manager->units, &manager->net_config.dnsmasq);
+}
+
 void
 vp_manager_net_init (VpManager *manager)
 {
@@ -168,6 +181,7 @@ vp_manager_net_init (VpManager *manager)
     return;
   manager->net_config.runtime_dir = g_strdup (manager->config->runtime_dir);
   manager->net_config.state_dir = g_strdup (manager->config->state_dir);
+  use_units (manager);
   manager->net_watch = vp_net_watch_new (&error);
   if (manager->net_watch == NULL)
     vp_log (VP_LOG_WARNING, NULL, NULL, NULL,
@@ -187,6 +201,7 @@ vp_manager_net_clear (VpManager *manager)
   g_clear_handle_id (&manager->net_watch_source, g_source_remove);
   g_clear_handle_id (&manager->net_retry_source, g_source_remove);
   g_clear_pointer (&manager->net_watch, vp_net_watch_free);
+  g_clear_pointer (&manager->units, vp_units_free);
   g_clear_pointer (&manager->forward_status, g_ptr_array_unref);
   g_clear_pointer (&manager->net_error, g_free);
   g_clear_pointer (&manager->net_config.runtime_dir, g_free);

@@ -12,6 +12,7 @@
 #include "daemon/guest-job.h"
 #include "daemon/job.h"
 #include "daemon/manager.h"
+#include "daemon/units.h"
 
 /* One guest at run time. */
 typedef struct {
@@ -93,6 +94,7 @@ struct VpManager {
   char *net_error;
   GPtrArray *forward_status; /* VpForwardStatus of the last run */
   VpNetHostConfig net_config;
+  VpUnits *units; /* NULL: dnsmasq is not a unit */
   VpNetWatch *net_watch;
   guint net_watch_source;
   gint64 net_heal_window;
