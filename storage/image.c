@@ -179,8 +179,10 @@ vp_image_map (VpImage *image, uint64_t offset, uint64_t length,
   *ret_extent = (VpExtent){
     .start = offset,
     .length = run->length,
-    .depth = answer.depth,
-    .present = run->kind != VP_RUN_UNALLOCATED,
+    /* Past the end of a backing image nobody holds it, and it was the layer
+     * above that said so by being longer. */
+    .depth = answer.depth - (answer.past_end ? 1 : 0),
+    .present = run->kind != VP_RUN_UNALLOCATED && !answer.past_end,
     .zero = !stored && !unknown,
     .data = stored,
     .compressed = run->kind == VP_RUN_COMPRESSED,

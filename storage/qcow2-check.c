@@ -39,6 +39,7 @@ typedef struct {
   GPtrArray *l2;      /* Table, in the order of the L1s */
   uint64_t file_end;
   uint64_t highest; /* cluster with a reference */
+  uint64_t end;     /* highest cluster with a reference or a refcount */
   uint64_t n_l1_entries;
   uint64_t unfixable; /* references without a refblock */
   bool changed;
@@ -433,6 +434,8 @@ compare_cluster (Check *check, uint64_t cluster, uint64_t refcount,
                       : mended ? &result->corruptions_fixed
                                : &result->corruptions;
   (*counter)++;
+  if (refcount > 0 && !mended)
+    check->end = MAX (check->end, cluster);
   return true;
 }
 
@@ -626,6 +629,7 @@ qcow2_check (gpointer state, VpRepair repair, const VpProgress *progress,
                            (q->header.size % q->cluster_size != 0);
   if (!count_all (&check, error) || !compare_all (&check, error))
     return false;
-  result->image_end_offset = (check.highest + 1) << q->header.cluster_bits;
+  result->image_end_offset = (MAX (check.highest, check.end) + 1)
+                             << q->header.cluster_bits;
   return repair == VP_REPAIR_NOTHING || finish_repair (&check, error);
 }
