@@ -28,18 +28,18 @@ vp_img_check_to_json (VpJson *json, const char *filename, const char *format,
                       const VpCheckResult *result)
 {
   vp_json_open_object (json, NULL);
-  json_count (json, "corruptions-fixed", result->corruptions_fixed);
-  json_count (json, "leaks-fixed", result->leaks_fixed);
   json_count (json, "image-end-offset", result->image_end_offset);
+  json_count (json, "compressed-clusters", result->compressed_clusters);
   json_count (json, "total-clusters", result->total_clusters);
+  json_count (json, "corruptions-fixed", result->corruptions_fixed);
   json_count (json, "corruptions", result->corruptions);
   vp_json_uint (json, "check-errors", result->check_errors);
+  json_count (json, "leaks-fixed", result->leaks_fixed);
   json_count (json, "leaks", result->leaks);
   json_count (json, "allocated-clusters", result->allocated_clusters);
   vp_json_string (json, "filename", filename);
   vp_json_string (json, "format", format);
   json_count (json, "fragmented-clusters", result->fragmented_clusters);
-  json_count (json, "compressed-clusters", result->compressed_clusters);
   vp_json_close (json);
 }
 

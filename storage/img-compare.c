@@ -102,6 +102,7 @@ vp_img_compare (int argc, char **argv)
   g_autoptr (GError) error = NULL;
   VpCompareResult result;
   uint64_t offset = 0;
+  bool size_differs = false, in_rest = false;
   int status;
 
   if (!parse (argc, argv, &arguments, &status))
@@ -113,15 +114,17 @@ vp_img_compare (int argc, char **argv)
   if (b == NULL)
     return vp_img_fail_open (arguments.names[1], error, STATUS_OPEN);
 
-  if (!arguments.quiet && !arguments.strict &&
-      vp_image_get_size (a) != vp_image_get_size (b))
-    printf ("Warning: Image size mismatch!\n");
   VpImgProgress progress;
   vp_img_progress_begin (&progress, arguments.progress);
-  bool ok = vp_compare_images (a, b, arguments.strict, &progress.progress,
-                               &result, &offset, NULL, NULL, &error);
+  bool ok =
+      vp_compare_images (a, b, arguments.strict, &progress.progress, &result,
+                         &offset, &size_differs, &in_rest, &error);
   vp_img_progress_end (&progress);
   if (!ok)
     return vp_img_fail (error, STATUS_READ);
+  /* Not worth a word where they differ before either ends. */
+  if (!arguments.quiet && size_differs &&
+      (result == VP_COMPARE_EQUAL || in_rest))
+    printf ("Warning: Image size mismatch!\n");
   return tell (&arguments, result, offset);
 }

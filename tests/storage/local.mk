@@ -19,3 +19,5 @@ tests_storage_test_json_LDADD = libvprov-image.la
 # vprov-img as a program.
 dist_check_SCRIPTS += tests/storage/img-verbs.sh
 TESTS += tests/storage/img-verbs.sh
+dist_check_SCRIPTS += tests/storage/img-interop.sh
+TESTS += tests/storage/img-interop.sh
