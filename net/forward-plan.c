@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <netinet/in.h>
 
 /* --- the trie --------------------------------------------------------- */
 

@@ -11,7 +11,7 @@
 #include "net/sysctl.h"
 
 #include <string.h>
-#include <sys/socket.h>
+#include <netinet/in.h>
 
 #define BRIDGE_FILTER "net/bridge/bridge-nf-call-iptables"
 #define REDIRECTS     "net/ipv4/conf/all/accept_redirects"
