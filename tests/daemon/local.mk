@@ -47,3 +47,9 @@ tests_daemon_test_manager_SOURCES = tests/daemon/test-manager.c
 tests_daemon_test_manager_CPPFLAGS = $(libvprovd_la_CPPFLAGS) \
 	-DVP_TEST_WORKER=\"$(abs_top_builddir)/vprov-img\"
 tests_daemon_test_manager_LDADD = libfake-host.la libvprovd.la
+
+check_PROGRAMS += tests/daemon/test-store
+TESTS += tests/daemon/test-store
+tests_daemon_test_store_SOURCES = tests/daemon/test-store.c
+tests_daemon_test_store_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_test_store_LDADD = libvprovd.la
