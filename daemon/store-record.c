@@ -159,12 +159,14 @@ get_string (GKeyFile *keys, const char *group, const char *key,
   g_autoptr (GError) local_error = NULL;
 
   *ret_value = g_key_file_get_string (keys, group, key, &local_error);
-  if (*ret_value ||
+  /* A bad escape gives both a value and an error. */
+  if (!local_error ||
       g_error_matches (local_error, G_KEY_FILE_ERROR,
                        G_KEY_FILE_ERROR_KEY_NOT_FOUND) ||
       g_error_matches (local_error, G_KEY_FILE_ERROR,
                        G_KEY_FILE_ERROR_GROUP_NOT_FOUND))
     return true;
+  g_clear_pointer (ret_value, g_free);
   g_propagate_error (error, g_steal_pointer (&local_error));
   return false;
 }

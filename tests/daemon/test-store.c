@@ -147,6 +147,7 @@ snapshot (Fixture *fixture)
   return g_string_free (text, FALSE);
 }
 
+/* Takes names. */
 static void
 expect_names (GPtrArray *names, const char *expected)
 {
@@ -156,6 +157,7 @@ expect_names (GPtrArray *names, const char *expected)
   g_ptr_array_add (names, NULL);
   joined = g_strjoinv (" ", (char **) names->pdata);
   g_assert_cmpstr (joined, ==, expected);
+  g_ptr_array_unref (names);
 }
 
 /* ---- opening ---- */
@@ -511,6 +513,7 @@ test_corrupt (Fixture *fixture, gconstpointer data)
   for (size_t i = 0; i < G_N_ELEMENTS (texts); i++) {
     g_autoptr (GError) error = NULL;
 
+    g_test_message ("damaged file %zu", i);
     put (fixture, "guests/bad", texts[i]);
     g_assert_null (vp_store_load_guest (fixture->store, "bad", &error));
     g_assert_error (error, VP_ERROR, VP_ERROR_FAILED);
