@@ -350,9 +350,15 @@ run_request (Job *job, GError **error)
 }
 
 static void
-put_error (VpMessage *result, const GError *error)
+put_error (const Job *job, VpMessage *result, const GError *error)
 {
-  g_autofree char *text = g_strndup (error->message, MAX_MESSAGE);
+  const char *source = vp_message_get (job->request, "source-name");
+  bool named = job->name == NULL ||
+               g_str_has_prefix (error->message, job->name) ||
+               (source != NULL && g_str_has_prefix (error->message, source));
+  g_autofree char *whole = g_strconcat (
+      named ? "" : job->name, named ? "" : ": ", error->message, NULL);
+  g_autofree char *text = g_strndup (whole, MAX_MESSAGE);
 
   vp_message_put (result, "status", "error");
   vp_message_put (result, "domain",
@@ -384,7 +390,7 @@ serve (Job *job, GError **error)
   else {
     vp_message_free (job->result);
     job->result = vp_message_new ("result");
-    put_error (job->result, failure);
+    put_error (job, job->result, failure);
   }
   bool ok = vp_message_send (job->result, job->socket, 0, NULL, 0, error);
   vp_message_free (job->result);

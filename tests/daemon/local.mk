@@ -53,3 +53,9 @@ TESTS += tests/daemon/test-store
 tests_daemon_test_store_SOURCES = tests/daemon/test-store.c
 tests_daemon_test_store_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
 tests_daemon_test_store_LDADD = libvprovd.la
+
+check_PROGRAMS += tests/daemon/test-worker-samples
+TESTS += tests/daemon/test-worker-samples
+tests_daemon_test_worker_samples_CPPFLAGS = $(libvprovd_la_CPPFLAGS) \
+	$(ZLIB_CFLAGS)
+tests_daemon_test_worker_samples_LDADD = libvprovd.la $(ZLIB_LIBS)

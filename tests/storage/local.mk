@@ -21,3 +21,10 @@ dist_check_SCRIPTS += tests/storage/img-verbs.sh
 TESTS += tests/storage/img-verbs.sh
 dist_check_SCRIPTS += tests/storage/img-interop.sh
 TESTS += tests/storage/img-interop.sh
+
+check_PROGRAMS += tests/storage/test-sandbox
+TESTS += tests/storage/test-sandbox
+tests_storage_test_sandbox_SOURCES = tests/storage/test-sandbox.c \
+	storage/sandbox.c
+tests_storage_test_sandbox_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
+tests_storage_test_sandbox_LDADD = libvprov-image.la
