@@ -191,4 +191,35 @@ for i in base over snap packed zstd wide old; do
     theirs qemu-img check -q ours.qcow2
   ok $? "they find our copy of $i.qcow2 equal"
 done
+
+# While they write, we keep away; -U looks all the same.
+refuses () {
+  "$img" "$@" > out 2> differ
+  [ $? -eq 1 ] && grep -qi lock differ
+  ok $? "$* keeps away from an image in use"
+}
+theirs qemu-img create -q -f qcow2 busy.qcow2 4M
+cp busy.qcow2 before.qcow2
+mkfifo hold
+qemu-io busy.qcow2 < hold > holder 2>&1 &
+holder=$!
+exec 9> hold
+tries=0
+while theirs qemu-img info busy.qcow2 > differ 2>&1; do
+  tries=$((tries + 1))
+  [ $tries -lt 500 ] || break
+done
+[ $tries -lt 500 ]; ok $? "an image is in use"
+refuses resize busy.qcow2 +1M
+refuses convert -n -O qcow2 base.qcow2 busy.qcow2
+refuses convert -O qcow2 base.qcow2 busy.qcow2
+refuses create -f qcow2 busy.qcow2 1M
+refuses check -r leaks busy.qcow2
+refuses convert -O raw busy.qcow2 x.raw2
+refuses info busy.qcow2
+"$img" info -U busy.qcow2 > out 2> differ; ok $? "info -U looks at an image in use"
+cmp -s busy.qcow2 before.qcow2; ok $? "an image in use is as it was"
+exec 9>&-
+wait $holder
+"$img" resize -q busy.qcow2 +1M 2> differ; ok $? "resize when it is free again"
 echo "1..$n"
