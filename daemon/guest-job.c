@@ -194,6 +194,7 @@ run_steps (VpGuestJob *self, VpJob *job, const char *xml)
     .domain = domain_name (self),
     .xml = xml,
     .digest = self->digest,
+    .volumes = self->volumes,
     .cancel = vp_job_cancel_flag (job),
     .done_bytes = vp_job_done_bytes (job),
     .total_bytes = vp_job_total_bytes (job),
@@ -248,29 +249,6 @@ observe (VpGuestJob *self, GError **error)
   return true;
 }
 
-/* What the steps made belongs to the records from now on. */
-static void
-note_made_volumes (VpGuestJob *self)
-{
-  for (guint i = 0; i < self->done->len; i++) {
-    const VpStep *step = g_ptr_array_index (self->done, i);
-    const VpDisk *disk = NULL;
-
-    if (step->kind != VP_STEP_VOLUME_CREATE &&
-        step->kind != VP_STEP_VOLUME_GROW)
-      continue;
-    disk = vp_guest_find_disk (self->wanted, step->subject);
-    for (guint j = 0; j < self->volumes->len; j++) {
-      VpFoundVolume *volume = g_ptr_array_index (self->volumes, j);
-
-      if (g_str_equal (volume->disk, step->subject)) {
-        volume->made = !self->undone || step->kind == VP_STEP_VOLUME_GROW;
-        volume->size = disk->size;
-      }
-    }
-  }
-}
-
 void
 vp_guest_job_func (VpJob *job, gpointer data)
 {
@@ -298,7 +276,6 @@ vp_guest_job_func (VpJob *job, gpointer data)
       self->plan->steps->len == 0)
     return;
   run_steps (self, job, xml);
-  note_made_volumes (self);
   if (self->error != NULL)
     return;
   vp_job_set_phase (job, "observing");

@@ -29,15 +29,30 @@ worker_progress (uint64_t done, uint64_t total, gpointer user_data)
 
 static bool
 run_worker (const VpRunContext *context, const VpWorkerCall *call,
-            GError **error)
+            VpWorkerResult *ret_result, GError **error)
 {
   VpWorkerConfig worker = {
     .program = context->config->worker_program,
     .user = context->config->worker_user,
   };
 
-  return vp_worker_run (&worker, call, worker_progress, (gpointer) context,
-                        context->cancel, NULL, error);
+  return vp_worker_call (&worker, call, worker_progress, (gpointer) context,
+                         context->cancel, ret_result, error);
+}
+
+/* What the records will say of the volume. */
+static void
+note_volume (const VpRunContext *context, const char *disk, bool made,
+             uint64_t size)
+{
+  for (guint i = 0; i < context->volumes->len; i++) {
+    VpFoundVolume *volume = g_ptr_array_index (context->volumes, i);
+
+    if (g_str_equal (volume->disk, disk)) {
+      volume->made = made;
+      volume->size = size;
+    }
+  }
 }
 
 static VpPool *
@@ -77,6 +92,28 @@ wanted_disk (const VpRunContext *context, const VpStep *step, GError **error)
   return disk;
 }
 
+/* A disk whose size is not stated is as large as its base image. */
+static bool
+find_size (const VpRunContext *context, const VpDisk *disk, int fd,
+           uint64_t *ret_size, GError **error)
+{
+  VpWorkerCall call = { .verb = VP_WORKER_INFO,
+                        .fd = fd,
+                        .name = disk->path,
+                        .format = disk->format,
+                        .source_fd = -1 };
+  g_auto (VpWorkerResult) result = { 0 };
+
+  if (disk->size != 0) {
+    *ret_size = disk->size;
+    return true;
+  }
+  if (!run_worker (context, &call, &result, error))
+    return false;
+  *ret_size = result.virtual_size;
+  return true;
+}
+
 static bool
 do_volume_create (const VpRunContext *context, const VpStep *step,
                   GError **error)
@@ -87,6 +124,8 @@ do_volume_create (const VpRunContext *context, const VpStep *step,
   VpPoolNew *new_volume = NULL;
   VpWorkerClaim claim = { 0 };
   VpWorkerCall call = { .verb = VP_WORKER_CREATE, .source_fd = -1 };
+  g_auto (VpWorkerResult) result = { 0 };
+  uint64_t size = 0;
 
   if (disk == NULL || (pool = open_pool (disk, &volume, error)) == NULL)
     return false;
@@ -99,11 +138,15 @@ do_volume_create (const VpRunContext *context, const VpStep *step,
   call.size = disk->size;
   call.claims = &claim;
   call.n_claims = disk_claims (disk, &claim);
-  if (!run_worker (context, &call, error)) {
+  if (!run_worker (context, &call, &result, error) ||
+      !find_size (context, disk, call.fd, &size, error)) {
     vp_pool_new_abort (new_volume);
     return false;
   }
-  return vp_pool_new_commit (new_volume, error);
+  if (!vp_pool_new_commit (new_volume, error))
+    return false;
+  note_volume (context, disk->name, true, size);
+  return true;
 }
 
 static bool
@@ -114,30 +157,23 @@ undo_volume_create (const VpRunContext *context, const VpStep *step,
   g_autoptr (VpPool) pool = NULL;
   g_autofree char *volume = NULL;
 
-  return disk != NULL && (pool = open_pool (disk, &volume, error)) != NULL &&
-         vp_pool_remove_volume (pool, volume, error);
+  if (disk == NULL || (pool = open_pool (disk, &volume, error)) == NULL ||
+      !vp_pool_remove_volume (pool, volume, error))
+    return false;
+  note_volume (context, disk->name, false, 0);
+  return true;
 }
 
 static bool
-do_volume_grow (const VpRunContext *context, const VpStep *step, GError **error)
+grow_at_rest (const VpRunContext *context, const VpDisk *disk, GError **error)
 {
-  const VpDisk *disk = wanted_disk (context, step, error);
-  const VpDisk *live =
-      context->found->live != NULL
-          ? vp_guest_find_disk (context->found->live, step->subject)
-          : NULL;
   g_autoptr (VpPool) pool = NULL;
   g_autofree char *volume = NULL;
   VpWorkerClaim claim = { 0 };
   VpWorkerCall call = { .verb = VP_WORKER_GROW, .source_fd = -1 };
+  g_auto (VpWorkerResult) result = { 0 };
   bool grown = false;
 
-  if (disk == NULL)
-    return false;
-  /* While a guest runs, only QEMU changes its disks. */
-  if (live != NULL)
-    return context->host->ops->grow_disk (context->host, context->domain,
-                                          live->target, disk->size, error);
   if ((pool = open_pool (disk, &volume, error)) == NULL)
     return false;
   call.fd = vp_pool_open_volume (pool, volume, true, error);
@@ -148,7 +184,7 @@ do_volume_grow (const VpRunContext *context, const VpStep *step, GError **error)
   call.size = disk->size;
   call.claims = &claim;
   call.n_claims = disk_claims (disk, &claim);
-  grown = run_worker (context, &call, error);
+  grown = run_worker (context, &call, &result, error);
   if (grown && fsync (call.fd) < 0) {
     g_set_error (error, G_IO_ERROR, g_io_error_from_errno (errno),
                  "%s: cannot sync: %s", disk->path, g_strerror (errno));
@@ -156,6 +192,27 @@ do_volume_grow (const VpRunContext *context, const VpStep *step, GError **error)
   }
   (void) close (call.fd); /* synced above */
   return grown;
+}
+
+static bool
+do_volume_grow (const VpRunContext *context, const VpStep *step, GError **error)
+{
+  const VpDisk *disk = wanted_disk (context, step, error);
+  const VpDisk *live =
+      context->found->live != NULL
+          ? vp_guest_find_disk (context->found->live, step->subject)
+          : NULL;
+  VpHost *host = context->host;
+
+  if (disk == NULL)
+    return false;
+  /* While a guest runs, only QEMU changes its disks. */
+  if (live != NULL ? !host->ops->grow_disk (host, context->domain, live->target,
+                                            disk->size, error)
+                   : !grow_at_rest (context, disk, error))
+    return false;
+  note_volume (context, disk->name, true, disk->size);
+  return true;
 }
 
 static bool

@@ -18,9 +18,9 @@ typedef struct {
   const char *domain; /* its name in libvirt */
   const char *xml;    /* the definition, without mark */
   const char *digest; /* its digest */
+  GPtrArray *volumes; /* VpFoundVolume: what a step makes is noted here */
   const int *cancel;  /* atomic flag */
 
-  /* What a step makes known, for the records. */
   uint64_t *done_bytes, *total_bytes; /* atomic, of the running step */
 } VpRunContext;
 

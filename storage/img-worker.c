@@ -20,6 +20,7 @@
 #include "storage/message.h"
 #include "storage/sandbox.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -174,6 +175,14 @@ run_create (Job *job, GError **error)
       return false;
     if (options.size == 0)
       options.size = vp_image_get_size (backing);
+    /* A guest would find its file system cut off. */
+    if (options.size < vp_image_get_size (backing)) {
+      g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                   "%s: %" PRIu64 " bytes are less than its base image has "
+                   "(%" PRIu64 "): state a larger size, or none",
+                   job->name, options.size, vp_image_get_size (backing));
+      return false;
+    }
   }
   return vp_image_create_fd (job->fd, job->name, job->format, &options, NULL,
                              error);
