@@ -25,8 +25,9 @@
 
 /* Free slots for devices that come while the guest runs. */
 #define SPARE_PORTS 4
-/* On the bus beside disks and NICs: serial, random numbers, balloon. */
-#define OWN_DEVICES 3
+/* On the bus beside disks and NICs: serial, random numbers, balloon, and the
+ * USB that libvirt adds. */
+#define OWN_DEVICES 4
 
 static xmlNode *add (xmlNode *parent, const char *name, const char *text,
                      ...) G_GNUC_NULL_TERMINATED;
@@ -90,7 +91,8 @@ fill_disk (xmlNode *node, const VpDisk *disk)
   (void) add (node, "driver", NULL, "name", "qemu", "type", disk->format,
               "cache", "writeback", "discard", "unmap", NULL);
   (void) add (node, "source", NULL, "file", disk->path, NULL);
-  if (disk->backing_path != NULL) {
+  /* A raw volume has no base: it began as a copy of the image. */
+  if (disk->backing_path != NULL && strcmp (disk->format, "raw") != 0) {
     backing = add (node, "backingStore", NULL, "type", "file", NULL);
     (void) add (backing, "format", NULL, "type", disk->backing_format, NULL);
     source = add (backing, "source", NULL, "file", disk->backing_path, NULL);

@@ -424,7 +424,7 @@ wrong_root (VpWalk *walk, const VpXmlNode *root, const char *folder,
                    vp_xml_name (root), nearest);
   else
     vp_walk_error (walk, vp_xml_place (root), "unknown-element",
-                   "a file in %s/ is a <%s>, not a <%s>", folder, words[0],
+                   "a file in %s/ holds <%s>, not <%s>", folder, words[0],
                    vp_xml_name (root));
 }
 

@@ -323,7 +323,7 @@ vp_walk_path (VpWalk *walk, const VpXmlNode *node, const char *attribute)
     return NULL;
   if (value[0] != '/' || value[1] == '\0') {
     bad_value (walk, node, attribute, value,
-               "is no absolute path: it begins with '/'");
+               "is no absolute path such as /srv/vm");
     return NULL;
   }
   if (strlen (value) > 4095 || has_control (value)) {
@@ -546,22 +546,25 @@ vp_walk_size (VpWalk *walk, const VpXmlNode *node, const char *attribute,
     return false;
   if (value == NULL || !parse_size (value, &size)) {
     bad_value (walk, node, attribute, value != NULL ? value : "",
-               "is no size: a number with K, M, G or T, such as 512M or 20G");
+               "is no size in whole bytes: a number with K, M, G or T, such as "
+               "512M or 20G");
     return false;
   }
-  if (size == 0 || size % unit != 0) {
-    if (g_ascii_isdigit (value[strlen (value) - 1]) && size < 1024 * 1024)
-      bad_value (walk, node, attribute, value,
-                 "is %s bytes without a unit; did you mean %sM?", value, value);
-    else
-      bad_value (walk, node, attribute, value,
-                 "is not a multiple of %" G_GUINT64_FORMAT " bytes, and more "
-                 "than none",
-                 unit);
-    return false;
+  if (size > 0 && size % unit == 0) {
+    *ret_size = size;
+    return true;
   }
-  *ret_size = size;
-  return true;
+  if (size > 0 && g_ascii_isdigit (value[strlen (value) - 1]) &&
+      size < 1024 * 1024)
+    bad_value (walk, node, attribute, value,
+               "is %s bytes without a unit; did you mean %sM?", value, value);
+  else
+    bad_value (walk, node, attribute, value,
+               unit == 512 ? "is no whole number of 512-byte sectors, at least "
+                             "one; write it with a unit, such as 20G"
+                           : "is no whole number of megabytes, at least one; "
+                             "write it as 512M or 2G");
+  return false;
 }
 
 static bool
