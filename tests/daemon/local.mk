@@ -59,3 +59,6 @@ TESTS += tests/daemon/test-worker-samples
 tests_daemon_test_worker_samples_CPPFLAGS = $(libvprovd_la_CPPFLAGS) \
 	$(ZLIB_CFLAGS)
 tests_daemon_test_worker_samples_LDADD = libvprovd.la $(ZLIB_LIBS)
+
+# Spec files and definitions.
+include $(top_srcdir)/tests/daemon/xml/local.mk
