@@ -47,6 +47,9 @@ fill_mark (xmlNode *node, const VpMark *mark)
   if (mark->digest != NULL)
     (void) xmlNewProp (node, (const xmlChar *) "digest",
                        (const xmlChar *) mark->digest);
+  if (mark->fixed != NULL)
+    (void) xmlNewProp (node, (const xmlChar *) "fixed",
+                       (const xmlChar *) mark->fixed);
   if (mark->retired)
     (void) xmlNewProp (node, (const xmlChar *) "retired",
                        (const xmlChar *) "yes");
@@ -140,6 +143,7 @@ vp_domain_xml_get_mark (const char *text, GError **error)
     mark = g_new0 (VpMark, 1);
     mark->guest = g_steal_pointer (&name);
     mark->digest = vp_xml_get_attribute (node, "digest");
+    mark->fixed = vp_xml_get_attribute (node, "fixed");
     mark->retired = g_strcmp0 (retired, "yes") == 0;
     return mark;
   }

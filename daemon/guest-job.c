@@ -35,6 +35,7 @@ vp_guest_job_free (VpGuestJob *self)
   vp_plan_free (self->rest);
   g_ptr_array_unref (self->done);
   g_free (self->digest);
+  g_free (self->fixed);
   g_free (self->accel_warning);
   g_free (self->arch);
   g_free (self->machine);
@@ -72,6 +73,22 @@ decide_accel (VpGuestJob *self, const VpHostCaps *caps, GError **error)
   return true;
 }
 
+/* A guest without devices and description is what only a start can change. */
+static char *
+fixed_digest (const VpGuest *wanted, const VpHostCaps *caps, GError **error)
+{
+  g_autoptr (VpGuest) bare = vp_guest_copy (wanted);
+  g_autofree char *xml = NULL;
+
+  if (bare->domain_xml == NULL) {
+    g_ptr_array_set_size (bare->disks, 0);
+    g_ptr_array_set_size (bare->nics, 0);
+    g_clear_pointer (&bare->description, g_free);
+  }
+  xml = vp_domain_xml_generate (bare, caps, error);
+  return xml != NULL ? vp_domain_xml_digest (xml) : NULL;
+}
+
 /* Fills in what only the hypervisor knows; makes the definition. */
 static char *
 complete_wanted (VpGuestJob *self, const VpFound *found, GError **error)
@@ -104,6 +121,10 @@ complete_wanted (VpGuestJob *self, const VpFound *found, GError **error)
     return NULL;
   g_free (self->digest);
   self->digest = vp_domain_xml_digest (xml);
+  g_free (self->fixed);
+  self->fixed = fixed_digest (wanted, caps, error);
+  if (self->fixed == NULL)
+    return NULL;
   g_free (self->machine);
   self->machine = g_strdup (wanted->machine);
   g_free (self->arch);
@@ -120,6 +141,7 @@ make_plan (const VpGuestJob *self, const VpFound *found)
     .wanted = self->wanted,
     .name = self->name,
     .digest = self->digest,
+    .fixed = self->fixed,
     .run = self->run,
     .found = found,
     .fresh_warning = self->fresh_warning,
@@ -194,6 +216,7 @@ run_steps (VpGuestJob *self, VpJob *job, const char *xml)
     .domain = domain_name (self),
     .xml = xml,
     .digest = self->digest,
+    .fixed = self->fixed,
     .volumes = self->volumes,
     .cancel = vp_job_cancel_flag (job),
     .done_bytes = vp_job_done_bytes (job),

@@ -38,6 +38,7 @@ typedef struct {
   bool held;       /* it shut down from inside: run was dropped */
   bool waits;      /* the plan waits for a person's apply */
   char *digest;    /* of the wanted definition */
+  char *fixed;     /* of what of it only a start can change */
   VpAccel accel;
   char *accel_warning; /* why not KVM, where auto did not pick it */
   char *arch, *machine;

@@ -13,6 +13,7 @@ vp_mark_free (VpMark *mark)
     return;
   g_free (mark->guest);
   g_free (mark->digest);
+  g_free (mark->fixed);
   g_free (mark);
 }
 

@@ -18,6 +18,7 @@
 typedef struct {
   char *guest;  /* the spec's name */
   char *digest; /* of the definition that we generated, see domain-xml.h */
+  char *fixed;  /* digest of what of it only a start can change */
   bool retired; /* its spec is gone; kept, not started */
 } VpMark;
 

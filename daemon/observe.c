@@ -56,8 +56,10 @@ take_domain (VpFound *found, const char *guest, const char *uuid,
   } else if (mark != NULL) {
     found->owner = g_strdup (mark->guest);
   }
-  if (domain->live_mark != NULL)
+  if (domain->live_mark != NULL) {
     found->live_digest = g_strdup (domain->live_mark->digest);
+    found->live_fixed = g_strdup (domain->live_mark->fixed);
+  }
   found->config = vp_domain_xml_parse (domain->xml, error);
   if (found->config == NULL)
     return false;

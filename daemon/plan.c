@@ -43,6 +43,7 @@ vp_found_free (VpFound *found)
   g_free (found->uuid);
   g_free (found->digest);
   g_free (found->live_digest);
+  g_free (found->live_fixed);
   vp_guest_unref (found->config);
   vp_guest_unref (found->live);
   g_ptr_array_unref (found->volumes);
@@ -270,14 +271,6 @@ plan_pending (VpPlan *plan, const VpPlanInput *input)
   }
 }
 
-static bool
-fragments_differ (const VpGuest *wanted, const VpFound *found,
-                  const char *digest)
-{
-  return (wanted->fragments->len > 0 || wanted->domain_xml != NULL) &&
-         !same_text (found->live_digest, digest);
-}
-
 /* A running guest whose definition is to change, or changed while it ran. */
 static void
 plan_live (VpPlan *plan, const VpPlanInput *input)
@@ -287,8 +280,9 @@ plan_live (VpPlan *plan, const VpPlanInput *input)
   plan_devices (plan, input);
   plan_amounts (plan, input);
   plan_pending (plan, input);
-  if (fragments_differ (input->wanted, input->found, input->digest) &&
-      plan->pending->len == 0)
+  /* What no typed field shows: fragments, a whole <domain> file. */
+  if (plan->pending->len == 0 &&
+      !same_text (input->found->live_fixed, input->fixed))
     pending (plan, "the libvirt part of the definition");
   waiting = plan->pending->len;
   plan->restart_required = waiting > 0;

@@ -31,6 +31,7 @@ typedef struct {
   bool retired;
   char *uuid;
   char *digest;      /* the mark's, of the persistent definition */
+  char *live_fixed;  /* the live mark's; see VpPlanInput */
   char *live_digest; /* the mark's, of the running one; NULL: stopped */
   VpPower power;
   bool clean_shutdown; /* it is off because the guest shut down */
@@ -46,6 +47,8 @@ typedef struct {
   const VpGuest *wanted; /* resolved; NULL: its spec is gone */
   const char *name;      /* the guest's */
   const char *digest;    /* of the definition that wanted would get */
+  const char *fixed;     /* of what of it only a start can change: all but the
+                            devices and the description */
   bool run;              /* wanted state, holds considered */
   const VpFound *found;
   const char *fresh_warning; /* why a new disk needs a person's word first:

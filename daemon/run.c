@@ -219,7 +219,8 @@ static bool
 do_define (const VpRunContext *context, const VpStep *step, GError **error)
 {
   VpMark mark = { .guest = (char *) context->name,
-                  .digest = (char *) context->digest };
+                  .digest = (char *) context->digest,
+                  .fixed = (char *) context->fixed };
   g_autofree char *xml = vp_domain_xml_set_mark (context->xml, &mark, error);
 
   return xml != NULL && context->host->ops->define (context->host, xml, error);
@@ -289,7 +290,8 @@ static bool
 do_set_mark (const VpRunContext *context, const VpStep *step, GError **error)
 {
   VpMark mark = { .guest = (char *) context->name,
-                  .digest = (char *) context->digest };
+                  .digest = (char *) context->digest,
+                  .fixed = (char *) context->fixed };
 
   return context->host->ops->set_mark (context->host, context->domain, &mark,
                                        VP_HOST_LIVE, error);

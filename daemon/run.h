@@ -14,10 +14,10 @@ typedef struct {
   const VpConfig *config;
   const VpGuest *wanted; /* resolved, accel decided; NULL: spec gone */
   const VpFound *found;
-  const char *name;   /* the guest's */
-  const char *domain; /* its name in libvirt */
-  const char *xml;    /* the definition, without mark */
-  const char *digest; /* its digest */
+  const char *name;           /* the guest's */
+  const char *domain;         /* its name in libvirt */
+  const char *xml;            /* the definition, without mark */
+  const char *digest, *fixed; /* its digests, see VpPlanInput */
   GPtrArray *volumes; /* VpFoundVolume: what a step makes is noted here */
   const int *cancel;  /* atomic flag */
 

@@ -41,7 +41,8 @@ resolve (VpGuest *guest)
     VpNic *nic = g_ptr_array_index (guest->nics, i);
 
     if (nic->mac == NULL)
-      nic->mac = g_strdup_printf ("52:54:00:00:00:%02x", (unsigned) nic->name[0]);
+      nic->mac =
+          g_strdup_printf ("52:54:00:00:00:%02x", (unsigned) nic->name[0]);
     if (nic->bridge == NULL)
       nic->bridge = g_strdup_printf ("vp-%s", nic->network);
   }
@@ -124,6 +125,7 @@ load_found (const char *name, GKeyFile *ini)
   found->uuid = g_strdup (found->config->uuid);
   found->digest = word (ini, "found", "digest");
   found->live_digest = word (ini, "found", "live-digest");
+  found->live_fixed = word (ini, "found", "live-fixed");
   g_assert_true (vp_power_from_string (power, &found->power));
   if (found->power == VP_POWER_RUNNING)
     found->live = vp_guest_ref (found->config);
@@ -165,7 +167,8 @@ test_case (gconstpointer data)
   g_autoptr (VpFound) found = NULL;
   g_autoptr (VpPlan) plan = NULL;
   g_autoptr (GError) error = NULL;
-  g_autofree char *digest = NULL, *fresh = NULL, *got = NULL, *want = NULL;
+  g_autofree char *digest = NULL, *fixed = NULL, *fresh = NULL, *got = NULL,
+                  *want = NULL;
   VpPlanInput input = { .wanted = wanted, .name = "web" };
 
   g_key_file_load_from_file (ini, ini_path, G_KEY_FILE_NONE, &error);
@@ -174,6 +177,8 @@ test_case (gconstpointer data)
   digest = word (ini, "wanted", "digest");
   fresh = word (ini, "wanted", "fresh-warning");
   input.digest = digest;
+  fixed = word (ini, "wanted", "fixed");
+  input.fixed = fixed;
   input.fresh_warning = fresh;
   input.run = !flag (ini, "wanted", "hold") && wanted != NULL &&
               wanted->power != VP_POWER_STOPPED;
