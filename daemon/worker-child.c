@@ -344,6 +344,9 @@ vp_worker_child_end (VpWorkerChild *child, bool dying)
     return NULL;
   if (dying)
     wait_for_silence (child);
+  /* Where we may not kill (another user's process, no CAP_KILL), the closed
+   * socket ends it at its next word. */
+  vp_close_fd (&child->socket);
   (void) kill (child->pid, SIGKILL); /* gone already is fine */
   do
     r = waitpid (child->pid, &status, 0);

@@ -110,16 +110,6 @@ vp_img_set_backing (VpCreateOptions *options, const VpFormat *format,
          vp_formats_find (options->backing_format, error) != NULL;
 }
 
-/* Relative names begin at the image's folder. */
-static char *
-resolve (const char *image, const char *name)
-{
-  if (g_path_is_absolute (name))
-    return g_strdup (name);
-  g_autofree char *folder = g_path_get_dirname (image);
-  return g_build_filename (folder, name, NULL);
-}
-
 bool
 vp_img_find_backing_size (const char *filename, const VpCreateOptions *options,
                           uint64_t *ret_size, GError **error)
@@ -165,12 +155,8 @@ settle_size (const Arguments *arguments, VpCreateOptions *options,
     return false;
   if (options->backing_name != NULL && !arguments->unsafe) {
     if (!vp_img_find_backing_size (arguments->filename, options, &backing_size,
-                                   error)) {
-      g_autofree char *path =
-          resolve (arguments->filename, options->backing_name);
-      g_prefix_error (error, "Could not open '%s': ", path);
+                                   error))
       return false;
-    }
     if (!in_options && arguments->size == NULL)
       options->size = backing_size;
     return true;
