@@ -5,20 +5,16 @@
  * Three kinds of connections, so that nothing waits for a guest but who asked
  * for that guest:
  *
- *     link thread   opens one (opening may block), registers for events and
- *                   waits; when it breaks it opens a new one, with back-off
+ *     the link      events alone, kept and opened anew by host-link
  *     look lanes    list and caps: never enter a guest's monitor
  *     work lanes    all that may: one call in flight on each
  *
+ * Every call takes a copy of what it needs to its lane and gives its result
+ * back in it: a call that comes back late finds nobody, and frees both.
+ *
  * libvirt's events come from its own sources in the default GMainContext.
- * Events and news of the link go through one inbox, so the listener hears
- * them in order, on the main thread.
- *
- * The core is counted: the owner, the link thread, the lanes and libvirt's
- * callbacks hold it, for each of them may be the last to come back.
- *
- * libvirt's test driver is a world inside the connection (test:///FILE) that
- * never blocks: there all share the link's connection. */
+ * Its test driver is a world inside the connection (test:///FILE) that never
+ * blocks: there all lanes share the link's. */
 #include "config.h"
 
 #include "daemon/host-libvirt.h"
@@ -27,100 +23,47 @@
 #include "daemon/domain-xml.h"
 #include "daemon/error.h"
 #include "daemon/host-lane.h"
+#include "daemon/host-link.h"
 #include "daemon/kvm.h"
 
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_WORK_LANES       16
 #define MAX_LOOK_LANES       2
 #define MAX_RETIRED          8
+#define CALL_TIMEOUT_MS      15000
+#define START_TIMEOUT_MS     120000
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_COUNT      3
-#define BACKOFF_FIRST_MS     250
-#define BACKOFF_MAX_MS       30000
 
+/* The link's data: lives as long as whoever may still look at it. */
 typedef struct {
-  VpHostEvent event;
-  char *name;         /* NULL for the link's */
-  const char *detail; /* static */
-} Event;
-
-typedef struct {
-  pthread_mutex_t mutex;
-  pthread_cond_t changed;
-  unsigned refs;
-
   char *uri;
   bool is_test;
-  unsigned call_timeout_ms, start_timeout_ms;
-
-  virConnectPtr conn;  /* the link's, NULL while there is none */
-  unsigned generation; /* of conn; what an old one says is not believed */
-  bool broken;         /* conn is to be opened anew */
-  bool closing;
-  GQueue inbox; /* Event */
-  bool deliver_scheduled;
-
-  /* Main thread. */
-  bool connected;
-  VpHostListener listener;
-  gpointer user_data;
-  GHashTable *signalled; /* domains whose QEMU was ended by a signal */
-} Core;
+  int callback_id;       /* of the events; the link's thread */
+  GHashTable *signalled; /* domains whose QEMU a signal ends; main thread */
+} Libvirt;
 
 typedef struct {
   VpHost host;
-  Core *core;
+  VpLink *link;
+  const Libvirt *libvirt; /* the link's */
   VpLanes *work, *look;
+  unsigned call_timeout_ms, start_timeout_ms;
 } LibvirtHost;
 
-/* What libvirt's close callback needs to know. */
-typedef struct {
-  Core *core;
-  unsigned generation;
-} Registration;
-
 static void
-event_free (Event *event)
+libvirt_free (gpointer data)
 {
-  g_free (event->name);
-  g_free (event);
-}
+  Libvirt *libvirt = data;
 
-static Core *
-core_ref (Core *core)
-{
-  pthread_mutex_lock (&core->mutex);
-  core->refs++;
-  pthread_mutex_unlock (&core->mutex);
-  return core;
-}
-
-static void
-core_unref (gpointer data)
-{
-  Core *core = data;
-  bool last;
-
-  pthread_mutex_lock (&core->mutex);
-  last = --core->refs == 0;
-  pthread_mutex_unlock (&core->mutex);
-  if (!last)
-    return;
-  g_queue_clear_full (&core->inbox, (GDestroyNotify) event_free);
-  g_hash_table_unref (core->signalled);
-  pthread_cond_destroy (&core->changed);
-  pthread_mutex_destroy (&core->mutex);
-  g_free (core->uri);
-  g_free (core);
+  g_hash_table_unref (libvirt->signalled);
+  g_free (libvirt->uri);
+  g_free (libvirt);
 }
 
 /* ---- errors ---- */
@@ -171,56 +114,6 @@ open_connection (const char *uri, GError **error)
   return conn;
 }
 
-/* ---- the inbox: from any thread to the listener ---- */
-
-static gboolean
-deliver (gpointer data)
-{
-  Core *core = data;
-
-  for (;;) {
-    Event *event;
-
-    pthread_mutex_lock (&core->mutex);
-    event = g_queue_pop_head (&core->inbox);
-    if (!event)
-      core->deliver_scheduled = false;
-    pthread_mutex_unlock (&core->mutex);
-    if (!event)
-      return G_SOURCE_REMOVE;
-
-    if (event->event == VP_HOST_EVENT_CONNECTED)
-      core->connected = true;
-    else if (event->event == VP_HOST_EVENT_DISCONNECTED)
-      core->connected = false;
-    if (core->listener)
-      core->listener (event->event, event->name, event->detail,
-                      core->user_data);
-    event_free (event);
-  }
-}
-
-static void
-post (Core *core, VpHostEvent code, const char *name, const char *detail)
-{
-  Event *event = g_new0 (Event, 1);
-  bool schedule;
-
-  event->event = code;
-  event->name = g_strdup (name);
-  event->detail = detail;
-  pthread_mutex_lock (&core->mutex);
-  g_queue_push_tail (&core->inbox, event);
-  schedule = !core->deliver_scheduled && !core->closing;
-  if (schedule) {
-    core->deliver_scheduled = true;
-    core->refs++;
-  }
-  pthread_mutex_unlock (&core->mutex);
-  if (schedule)
-    g_idle_add_full (G_PRIORITY_DEFAULT, deliver, core, core_unref);
-}
-
 /* ---- events, on the main thread, called by libvirt ---- */
 
 typedef struct {
@@ -260,53 +153,59 @@ static const char *const resumed_words[] = { "unpaused", "migrated",
 /* STOPPED_SHUTDOWN says that QEMU ended in good order, also when a stranger's
  * SIGTERM made it: the SHUTDOWN event before it tells the two apart. */
 static void
-on_stopped (Core *core, const char *name, int detail)
+on_stopped (VpLink *link, const char *name, int detail)
 {
-  bool signalled = g_hash_table_remove (core->signalled, name);
+  Libvirt *libvirt = vp_link_get_data (link);
+  bool signalled = g_hash_table_remove (libvirt->signalled, name);
 
   for (size_t i = 0; i < G_N_ELEMENTS (stop_reasons); i++) {
     if (stop_reasons[i].detail != detail)
       continue;
     if (signalled && stop_reasons[i].event == VP_HOST_EVENT_SHUTDOWN_BY_GUEST)
-      post (core, VP_HOST_EVENT_STOPPED, name, "signalled");
+      vp_link_post (link, VP_HOST_EVENT_STOPPED, name, "signalled");
     else
-      post (core, stop_reasons[i].event, name, stop_reasons[i].word);
+      vp_link_post (link, stop_reasons[i].event, name, stop_reasons[i].word);
     return;
   }
-  post (core, VP_HOST_EVENT_STOPPED, name, "unknown");
+  vp_link_post (link, VP_HOST_EVENT_STOPPED, name, "unknown");
 }
 
 static int
 on_lifecycle (virConnectPtr conn, virDomainPtr domain, int event, int detail,
               void *user_data)
 {
-  Core *core = ((Registration *) user_data)->core;
+  VpLink *link = user_data;
+  Libvirt *libvirt = vp_link_get_data (link);
   const char *name = virDomainGetName (domain);
 
   switch (event) {
   case VIR_DOMAIN_EVENT_DEFINED:
-    post (core, VP_HOST_EVENT_DEFINED, name, WORD (defined_words, detail));
+    vp_link_post (link, VP_HOST_EVENT_DEFINED, name,
+                  WORD (defined_words, detail));
     break;
   case VIR_DOMAIN_EVENT_UNDEFINED:
-    post (core, VP_HOST_EVENT_UNDEFINED, name, "removed");
+    vp_link_post (link, VP_HOST_EVENT_UNDEFINED, name, "removed");
     break;
   case VIR_DOMAIN_EVENT_STARTED:
-    g_hash_table_remove (core->signalled, name);
-    post (core, VP_HOST_EVENT_STARTED, name, WORD (started_words, detail));
+    g_hash_table_remove (libvirt->signalled, name);
+    vp_link_post (link, VP_HOST_EVENT_STARTED, name,
+                  WORD (started_words, detail));
     break;
   case VIR_DOMAIN_EVENT_SUSPENDED:
-    post (core, VP_HOST_EVENT_PAUSED, name, WORD (paused_words, detail));
+    vp_link_post (link, VP_HOST_EVENT_PAUSED, name,
+                  WORD (paused_words, detail));
     break;
   case VIR_DOMAIN_EVENT_RESUMED:
-    post (core, VP_HOST_EVENT_RESUMED, name, WORD (resumed_words, detail));
+    vp_link_post (link, VP_HOST_EVENT_RESUMED, name,
+                  WORD (resumed_words, detail));
     break;
   case VIR_DOMAIN_EVENT_SHUTDOWN:
     if (detail == VIR_DOMAIN_EVENT_SHUTDOWN_HOST)
-      g_hash_table_add (core->signalled, g_strdup (name));
+      g_hash_table_add (libvirt->signalled, g_strdup (name));
     break;
-  case VIR_DOMAIN_EVENT_STOPPED: on_stopped (core, name, detail); break;
+  case VIR_DOMAIN_EVENT_STOPPED: on_stopped (link, name, detail); break;
   case VIR_DOMAIN_EVENT_CRASHED:
-    post (core, VP_HOST_EVENT_CRASHED, name, "panicked");
+    vp_link_post (link, VP_HOST_EVENT_CRASHED, name, "panicked");
     break;
   default: break; /* suspended to its memory by the guest itself */
   }
@@ -316,186 +215,99 @@ on_lifecycle (virConnectPtr conn, virDomainPtr domain, int event, int detail,
 static void
 on_close (virConnectPtr conn, int reason, void *user_data)
 {
-  Registration *registration = user_data;
-  Core *core = registration->core;
-
-  pthread_mutex_lock (&core->mutex);
-  if (registration->generation == core->generation) {
-    core->broken = true;
-    pthread_cond_broadcast (&core->changed);
-  }
-  pthread_mutex_unlock (&core->mutex);
+  vp_link_break (user_data, conn);
 }
 
-/* ---- the link thread ---- */
+/* ---- the link's connection, on its thread ---- */
 
-static Registration *
-registration_new (Core *core, unsigned generation)
+/* libvirt takes the reference, and gives it back through vp_link_unref. */
+static bool
+register_close (VpLink *link, virConnectPtr conn)
 {
-  Registration *registration = g_new0 (Registration, 1);
+  const Libvirt *libvirt = vp_link_get_data (link);
 
-  registration->core = core_ref (core);
-  registration->generation = generation;
-  return registration;
-}
-
-static void
-registration_free (void *data)
-{
-  Registration *registration = data;
-
-  core_unref (registration->core);
-  g_free (registration);
-}
-
-/* Returns the id of the callback, -1 on failure. */
-static int
-register_callbacks (Core *core, virConnectPtr conn, unsigned generation)
-{
-  Registration *closing = registration_new (core, generation);
-  Registration *lifecycle = registration_new (core, generation);
-  int id;
-
-  if (virConnectRegisterCloseCallback (conn, on_close, closing,
-                                       registration_free) != 0) {
-    /* The test driver cannot break, and says so on some versions. */
-    registration_free (closing);
-  }
-  id = virConnectDomainEventRegisterAny (
-      conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-      VIR_DOMAIN_EVENT_CALLBACK (on_lifecycle), lifecycle, registration_free);
-  if (id < 0) {
-    registration_free (lifecycle);
-    (void) virConnectUnregisterCloseCallback (conn, on_close);
-  }
-  return id;
-}
-
-/* Waits for the delay, or until it is over with us. */
-static void
-back_off (Core *core, unsigned delay_ms)
-{
-  struct timespec deadline;
-  int errnum = 0;
-
-  clock_gettime (CLOCK_MONOTONIC, &deadline);
-  deadline.tv_sec += delay_ms / 1000;
-  deadline.tv_nsec += (long) (delay_ms % 1000) * 1000000;
-  if (deadline.tv_nsec >= 1000000000) {
-    deadline.tv_sec++;
-    deadline.tv_nsec -= 1000000000;
-  }
-  pthread_mutex_lock (&core->mutex);
-  while (!core->closing && errnum != ETIMEDOUT)
-    errnum = pthread_cond_timedwait (&core->changed, &core->mutex, &deadline);
-  pthread_mutex_unlock (&core->mutex);
-}
-
-/* Takes conn, holds it until it breaks or all is over, and closes it. */
-static void
-keep_connection (Core *core, virConnectPtr conn, int callback_id)
-{
-  bool closing;
-
-  post (core, VP_HOST_EVENT_CONNECTED, NULL, "connected");
-  pthread_mutex_lock (&core->mutex);
-  while (!core->broken && !core->closing)
-    pthread_cond_wait (&core->changed, &core->mutex);
-  core->conn = NULL;
-  core->generation++;
-  closing = core->closing;
-  pthread_mutex_unlock (&core->mutex);
-  if (!closing)
-    post (core, VP_HOST_EVENT_DISCONNECTED, NULL, "the connection broke");
-
-  (void) virConnectDomainEventDeregisterAny (conn, callback_id);
-  (void) virConnectUnregisterCloseCallback (conn, on_close);
-  (void) virConnectClose (conn);
-}
-
-static void *
-run_link (void *data)
-{
-  Core *core = data;
-  unsigned delay_ms = BACKOFF_FIRST_MS;
-  bool closing = false;
-
-  while (!closing) {
-    virConnectPtr conn = open_connection (core->uri, NULL);
-    unsigned generation;
-    int id = -1;
-
-    pthread_mutex_lock (&core->mutex);
-    generation = ++core->generation;
-    core->broken = false;
-    closing = core->closing;
-    pthread_mutex_unlock (&core->mutex);
-    if (conn && !closing)
-      id = register_callbacks (core, conn, generation);
-    if (id >= 0) {
-      pthread_mutex_lock (&core->mutex);
-      core->conn = conn;
-      pthread_mutex_unlock (&core->mutex);
-      delay_ms = BACKOFF_FIRST_MS;
-      keep_connection (core, conn, id);
-    } else {
-      if (conn)
-        (void) virConnectClose (conn);
-      /* Up to a quarter more, so that many clients do not come at once. */
-      back_off (core, delay_ms + (unsigned) g_random_int_range (
-                                     0, (int) delay_ms / 4));
-      delay_ms = MIN (2 * delay_ms, BACKOFF_MAX_MS);
-    }
-    pthread_mutex_lock (&core->mutex);
-    closing = core->closing;
-    pthread_mutex_unlock (&core->mutex);
-  }
-  core_unref (core);
-  return NULL;
+  /* The test driver cannot break; it would take the reference and forget
+   * it. */
+  if (libvirt->is_test)
+    return true;
+  if (virConnectRegisterCloseCallback (conn, on_close, vp_link_ref (link),
+                                       vp_link_unref) == 0)
+    return true;
+  vp_link_unref (link);
+  return false;
 }
 
 static bool
-start_link (Core *core, GError **error)
+register_events (VpLink *link, virConnectPtr conn)
 {
-  sigset_t all, old;
-  pthread_t thread;
-  int errnum;
+  Libvirt *libvirt = vp_link_get_data (link);
 
-  core_ref (core);
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  errnum = pthread_create (&thread, NULL, run_link, core);
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  if (errnum != 0) {
-    core_unref (core);
-    g_set_error (error, VP_ERROR, VP_ERROR_FAILED, "cannot start a thread: %s",
-                 g_strerror (errnum));
-    return false;
-  }
-  pthread_detach (thread);
-  return true;
+  libvirt->callback_id = virConnectDomainEventRegisterAny (
+      conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+      VIR_DOMAIN_EVENT_CALLBACK (on_lifecycle), vp_link_ref (link),
+      vp_link_unref);
+  if (libvirt->callback_id >= 0)
+    return true;
+  vp_link_unref (link);
+  return false;
 }
 
+static void *
+link_open (VpLink *link, GError **error)
+{
+  const Libvirt *libvirt = vp_link_get_data (link);
+  virConnectPtr conn = open_connection (libvirt->uri, error);
+
+  if (!conn)
+    return NULL;
+  if (register_close (link, conn)) {
+    if (register_events (link, conn))
+      return conn;
+    (void) set_libvirt_error (error, conn);
+    (void) virConnectUnregisterCloseCallback (conn, on_close);
+  } else {
+    (void) set_libvirt_error (error, conn);
+  }
+  (void) virConnectClose (conn);
+  return NULL;
+}
+
+/* The connection may be dead: then these fail, and free what they hold. */
+static void
+link_close (VpLink *link, void *connection)
+{
+  const Libvirt *libvirt = vp_link_get_data (link);
+
+  (void) virConnectDomainEventDeregisterAny (connection, libvirt->callback_id);
+  if (!libvirt->is_test)
+    (void) virConnectUnregisterCloseCallback (connection, on_close);
+  (void) virConnectClose (connection);
+}
+
+static const VpLinkOps link_ops = { link_open, link_close };
+
 /* ---- the lanes' connections ---- */
+
+static void
+take_reference (void *connection)
+{
+  (void) virConnectRef (connection);
+}
 
 static void *
 lane_open (gpointer user_data, GError **error)
 {
-  Core *core = user_data;
-  virConnectPtr conn = NULL;
+  const Libvirt *libvirt = vp_link_get_data (user_data);
+  virConnectPtr conn;
 
-  if (!core->is_test)
-    return open_connection (core->uri, error);
-  pthread_mutex_lock (&core->mutex);
-  if (core->conn && virConnectRef (core->conn) == 0)
-    conn = core->conn;
-  pthread_mutex_unlock (&core->mutex);
+  if (!libvirt->is_test)
+    return open_connection (libvirt->uri, error);
+  conn = vp_link_share (user_data, take_reference);
   if (!conn)
     g_set_error (error, VP_ERROR, VP_ERROR_LIBVIRT_UNAVAILABLE,
-                 "libvirt: not connected to %s", core->uri);
+                 "libvirt: not connected to %s", libvirt->uri);
   return conn;
 }
-
 static bool
 lane_is_usable (void *link)
 {
@@ -939,19 +751,16 @@ request_new (const char *verb, const char *name, const char *xml,
 
 /* Takes request.  ret_result NULL: there is none. */
 static bool
-call (VpHost *host, bool look, VpLaneWork work, Request *request, bool is_long,
-      gpointer *ret_result, GError **error)
+call_on (VpLanes *lanes, unsigned timeout_ms, VpLaneWork work, Request *request,
+         gpointer *ret_result, GError **error)
 {
-  LibvirtHost *self = (LibvirtHost *) host;
-  unsigned timeout_ms =
-      is_long ? self->core->start_timeout_ms : self->core->call_timeout_ms;
   const char *verb = request->verb;
   g_autofree char *name = g_strdup (request->name);
   gpointer back;
   bool ok;
 
-  ok = vp_lanes_call (look ? self->look : self->work, work, request,
-                      request_free, timeout_ms, &back, error);
+  ok = vp_lanes_call (lanes, work, request, request_free, timeout_ms, &back,
+                      error);
   if (!ok)
     g_prefix_error (error, "%s%s%s: ", verb, name ? " " : "", name ? name : "");
   if (ok && ret_result)
@@ -961,138 +770,123 @@ call (VpHost *host, bool look, VpLaneWork work, Request *request, bool is_long,
   return ok;
 }
 
+static gpointer
+look (VpHost *host, VpLaneWork work, const char *verb, GError **error)
+{
+  LibvirtHost *self = (LibvirtHost *) host;
+  gpointer result = NULL;
+
+  (void) call_on (self->look, self->call_timeout_ms, work,
+                  request_new (verb, NULL, NULL, 0), &result, error);
+  return result;
+}
+
+/* For what answers at once. */
+static bool
+call (VpHost *host, VpLaneWork work, Request *request, GError **error)
+{
+  LibvirtHost *self = (LibvirtHost *) host;
+
+  return call_on (self->work, self->call_timeout_ms, work, request, NULL,
+                  error);
+}
+
+/* For what waits for QEMU. */
+static bool
+call_long (VpHost *host, VpLaneWork work, Request *request, GError **error)
+{
+  LibvirtHost *self = (LibvirtHost *) host;
+
+  return call_on (self->work, self->start_timeout_ms, work, request, NULL,
+                  error);
+}
+
 static void
 host_free (VpHost *host)
 {
   LibvirtHost *self = (LibvirtHost *) host;
-  Core *core = self->core;
 
-  core->listener = NULL;
   vp_lanes_free (self->work);
   vp_lanes_free (self->look);
-  pthread_mutex_lock (&core->mutex);
-  core->closing = true;
-  pthread_cond_broadcast (&core->changed);
-  pthread_mutex_unlock (&core->mutex);
-  core_unref (core);
+  vp_link_close (self->link);
   g_free (self);
 }
 
 static const char *
 host_uri (VpHost *host)
 {
-  return ((LibvirtHost *) host)->core->uri;
+  return ((LibvirtHost *) host)->libvirt->uri;
 }
 
 static bool
 host_is_connected (VpHost *host)
 {
-  return ((LibvirtHost *) host)->core->connected;
+  return vp_link_is_connected (((LibvirtHost *) host)->link);
 }
 
 static void
 host_set_listener (VpHost *host, VpHostListener listener, gpointer user_data)
 {
-  Core *core = ((LibvirtHost *) host)->core;
-
-  core->listener = listener;
-  core->user_data = user_data;
-  if (listener && core->connected)
-    post (core, VP_HOST_EVENT_CONNECTED, NULL, "connected");
+  vp_link_set_listener (((LibvirtHost *) host)->link, listener, user_data);
 }
 
 static VpHostCaps *
 host_caps (VpHost *host, GError **error)
 {
-  gpointer caps = NULL;
-
-  return call (host, true, do_caps, request_new ("caps", NULL, NULL, 0), false,
-               &caps, error)
-             ? caps
-             : NULL;
+  return look (host, do_caps, "caps", error);
 }
 
 static GPtrArray *
 host_list (VpHost *host, GError **error)
 {
-  gpointer list = NULL;
-
-  return call (host, true, do_list, request_new ("list", NULL, NULL, 0), false,
-               &list, error)
-             ? list
-             : NULL;
+  return look (host, do_list, "list", error);
 }
 
 static VpHostDomain *
 host_get (VpHost *host, const char *name, GError **error)
 {
+  LibvirtHost *self = (LibvirtHost *) host;
   gpointer domain = NULL;
 
-  return call (host, false, do_get, request_new ("get", name, NULL, 0), false,
-               &domain, error)
-             ? domain
-             : NULL;
+  (void) call_on (self->work, self->call_timeout_ms, do_get,
+                  request_new ("get", name, NULL, 0), &domain, error);
+  return domain;
 }
 
 static bool
 host_define (VpHost *host, const char *xml, GError **error)
 {
-  return call (host, false, do_define, request_new ("define", NULL, xml, 0),
-               true, NULL, error);
+  return call_long (host, do_define, request_new ("define", NULL, xml, 0),
+                    error);
 }
 
-static bool
-host_undefine (VpHost *host, const char *name, GError **error)
-{
-  return call (host, false, do_undefine,
-               request_new ("undefine", name, NULL, 0), false, NULL, error);
-}
+#define NAME_CALL(verb, words, how)                                            \
+  static bool host_##verb (VpHost *host, const char *name, GError **error)     \
+  {                                                                            \
+    return how (host, do_##verb, request_new (words, name, NULL, 0), error);   \
+  }
 
-static bool
-host_start (VpHost *host, const char *name, GError **error)
-{
-  return call (host, false, do_start, request_new ("start", name, NULL, 0),
-               true, NULL, error);
-}
-
-static bool
-host_shutdown (VpHost *host, const char *name, GError **error)
-{
-  return call (host, false, do_shutdown,
-               request_new ("shut down", name, NULL, 0), false, NULL, error);
-}
-
-/* libvirt gives QEMU 15 s for SIGTERM and more for SIGKILL. */
-static bool
-host_destroy (VpHost *host, const char *name, GError **error)
-{
-  return call (host, false, do_destroy, request_new ("destroy", name, NULL, 0),
-               true, NULL, error);
-}
-
-static bool
-host_resume (VpHost *host, const char *name, GError **error)
-{
-  return call (host, false, do_resume, request_new ("resume", name, NULL, 0),
-               false, NULL, error);
-}
+NAME_CALL (undefine, "undefine", call)
+NAME_CALL (start, "start", call_long)
+NAME_CALL (shutdown, "shut down", call)
+NAME_CALL (destroy, "destroy", call_long) /* 15 s for SIGTERM, then SIGKILL */
+NAME_CALL (resume, "resume", call)
 
 static bool
 host_attach (VpHost *host, const char *name, const char *device_xml,
              unsigned scope, GError **error)
 {
-  return call (host, false, do_attach,
-               request_new ("attach to", name, device_xml, scope), true, NULL,
-               error);
+  return call_long (host, do_attach,
+                    request_new ("attach to", name, device_xml, scope), error);
 }
 
 static bool
 host_detach (VpHost *host, const char *name, const char *device_xml,
              unsigned scope, GError **error)
 {
-  return call (host, false, do_detach,
-               request_new ("detach from", name, device_xml, scope), true, NULL,
-               error);
+  return call_long (host, do_detach,
+                    request_new ("detach from", name, device_xml, scope),
+                    error);
 }
 
 static bool
@@ -1102,7 +896,7 @@ host_set_memory (VpHost *host, const char *name, uint64_t bytes, unsigned scope,
   Request *request = request_new ("set the memory of", name, NULL, scope);
 
   request->number = bytes;
-  return call (host, false, do_set_memory, request, false, NULL, error);
+  return call (host, do_set_memory, request, error);
 }
 
 static bool
@@ -1112,7 +906,7 @@ host_set_cpus (VpHost *host, const char *name, unsigned cpus, unsigned scope,
   Request *request = request_new ("set the CPUs of", name, NULL, scope);
 
   request->number = cpus;
-  return call (host, false, do_set_cpus, request, false, NULL, error);
+  return call (host, do_set_cpus, request, error);
 }
 
 static bool
@@ -1123,7 +917,7 @@ host_grow_disk (VpHost *host, const char *name, const char *target,
 
   request->target = g_strdup (target);
   request->number = size;
-  return call (host, false, do_grow_disk, request, false, NULL, error);
+  return call (host, do_grow_disk, request, error);
 }
 
 static bool
@@ -1132,8 +926,8 @@ host_set_mark (VpHost *host, const char *name, const VpMark *mark,
 {
   g_autofree char *xml = mark ? vp_mark_to_xml (mark) : NULL;
 
-  return call (host, false, do_set_mark, request_new ("mark", name, xml, scope),
-               false, NULL, error);
+  return call (host, do_set_mark, request_new ("mark", name, xml, scope),
+               error);
 }
 
 static const VpHostOps libvirt_ops = {
@@ -1158,52 +952,38 @@ static const VpHostOps libvirt_ops = {
   .set_mark = host_set_mark,
 };
 
-static Core *
-core_new (const VpHostLibvirtConfig *config)
-{
-  Core *core = g_new0 (Core, 1);
-  pthread_condattr_t attr;
-
-  core->refs = 1;
-  core->uri = g_strdup (config->uri);
-  core->is_test = g_str_has_prefix (config->uri, "test:");
-  core->call_timeout_ms =
-      config->call_timeout_ms ? config->call_timeout_ms : 15000;
-  core->start_timeout_ms =
-      config->start_timeout_ms ? config->start_timeout_ms : 120000;
-  core->signalled =
-      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  g_queue_init (&core->inbox);
-  pthread_mutex_init (&core->mutex, NULL);
-  pthread_condattr_init (&attr);
-  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
-  pthread_cond_init (&core->changed, &attr);
-  pthread_condattr_destroy (&attr);
-  return core;
-}
-
 VpHost *
 vp_host_libvirt_new (const VpHostLibvirtConfig *config, GError **error)
 {
+  Libvirt *libvirt;
   LibvirtHost *self;
-  Core *core;
+  VpLink *link;
 
   virSetErrorFunc (NULL, be_silent);
   if (virInitialize () != 0 || virEventRegisterDefaultImpl () != 0) {
     (void) set_libvirt_error (error, NULL);
     return NULL;
   }
-  core = core_new (config);
-  if (!start_link (core, error)) {
-    core_unref (core);
+  libvirt = g_new0 (Libvirt, 1);
+  libvirt->uri = g_strdup (config->uri);
+  libvirt->is_test = g_str_has_prefix (config->uri, "test:");
+  libvirt->signalled =
+      g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+  link = vp_link_new (&link_ops, libvirt, libvirt_free, error);
+  if (!link)
     return NULL;
-  }
+
   self = g_new0 (LibvirtHost, 1);
   self->host.ops = &libvirt_ops;
-  self->core = core;
+  self->link = link;
+  self->libvirt = libvirt;
+  self->call_timeout_ms =
+      config->call_timeout_ms ? config->call_timeout_ms : CALL_TIMEOUT_MS;
+  self->start_timeout_ms =
+      config->start_timeout_ms ? config->start_timeout_ms : START_TIMEOUT_MS;
   self->work = vp_lanes_new (&lane_ops, MAX_WORK_LANES, MAX_RETIRED,
-                             core_ref (core), core_unref);
+                             vp_link_ref (link), vp_link_unref);
   self->look = vp_lanes_new (&lane_ops, MAX_LOOK_LANES, MAX_RETIRED,
-                             core_ref (core), core_unref);
+                             vp_link_ref (link), vp_link_unref);
   return &self->host;
 }
