@@ -206,10 +206,6 @@ test_same (gconstpointer data)
     .wanted = wanted, .name = "web", .digest = "d", .run = true
   };
 
-  if (wanted == NULL) {
-    g_test_skip ("this case wants nothing");
-    return;
-  }
   found->exists = true;
   found->marked = true;
   found->uuid = g_strdup (wanted->uuid);
@@ -257,9 +253,11 @@ main (int argc, char **argv)
     char *one = g_ptr_array_index (names, i);
     g_autofree char *path = g_strdup_printf ("/plan/%s", one);
     g_autofree char *same = g_strdup_printf ("/plan/same/%s", one);
+    g_autofree char *wanted = case_file (one, "wanted.xml");
 
     g_test_add_data_func (path, one, test_case);
-    g_test_add_data_func (same, one, test_same);
+    if (g_file_test (wanted, G_FILE_TEST_EXISTS))
+      g_test_add_data_func (same, one, test_same);
   }
   return g_test_run ();
 }

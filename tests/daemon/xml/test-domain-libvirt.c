@@ -109,7 +109,7 @@ check_definition (const char *folder, const char *name)
   g_autoptr (GError) error = NULL;
   g_autofree char *text = vp_domain_xml_generate (guest, caps, &error);
   g_autofree char *digest = NULL;
-  VpMark mark = { (char *) name, NULL, false };
+  VpMark mark = { .guest = (char *) name };
   g_autofree char *marked = NULL;
   g_autofree char *printed = NULL;
   g_autofree char *first = NULL;
@@ -161,7 +161,10 @@ test_set_metadata (gconstpointer data)
   const char *name = is_test_driver () ? "plain-test" : "web-kvm";
   g_autoptr (VpGuest) guest = vp_test_resolved (name);
   g_autoptr (VpHostCaps) caps = vp_test_caps (guest);
-  VpMark mark = { (char *) "a-guest", (char *) "0123abc", true };
+  VpMark mark = { .guest = (char *) "a-guest",
+                  .digest = (char *) "0123abc",
+                  .fixed = (char *) "45",
+                  .retired = true };
   g_autofree char *text = vp_domain_xml_generate (guest, caps, NULL);
   g_autofree char *bare = vp_mark_to_xml (&mark);
   g_autofree char *more =

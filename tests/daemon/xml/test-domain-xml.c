@@ -291,8 +291,11 @@ test_mark (void)
 {
   g_autoptr (VpGuest) guest = vp_test_resolved ("web-kvm");
   g_autofree char *text = generate (guest);
-  VpMark mark = { (char *) "web-kvm", (char *) "abc", false };
-  VpMark retired = { (char *) "web<&\"", (char *) "def", true };
+  VpMark mark = { .guest = (char *) "web-kvm", .digest = (char *) "abc" };
+  VpMark retired = { .guest = (char *) "web<&\"",
+                     .digest = (char *) "def",
+                     .fixed = (char *) "ghi",
+                     .retired = true };
   g_autoptr (GError) error = NULL;
   g_autofree char *marked = NULL;
   g_autofree char *remarked = NULL;
@@ -317,6 +320,7 @@ test_mark (void)
   g_assert_null (strstr (remarked, "\"abc\""));
   g_assert_cmpstr (bare, ==,
                    "<guest name=\"web&lt;&amp;&quot;\" digest=\"def\" "
+                   "fixed=\"ghi\" "
                    "retired=\"yes\"/>");
   found = parse (remarked);
   vp_test_assert_same (guest, found);
@@ -331,7 +335,7 @@ test_mark_beside_others (void)
   static const char text[] =
       "<domain type='kvm'><name>a</name><metadata><o:x xmlns:o='urn:o' "
       "name='b'/></metadata></domain>";
-  VpMark mark = { (char *) "a", (char *) "abc", false };
+  VpMark mark = { .guest = (char *) "a", .digest = (char *) "abc" };
   g_autoptr (GError) error = NULL;
   g_autoptr (VpMark) none = vp_domain_xml_get_mark (text, &error);
   g_autofree char *marked = vp_domain_xml_set_mark (text, &mark, &error);
