@@ -83,9 +83,11 @@ print_messages (const VpCheckResult *result)
 {
   fflush (stdout);
   for (unsigned i = 0; result->messages != NULL && i < result->messages->len;
-       i++)
-    fprintf (stderr, "%s\n",
-             (const char *) g_ptr_array_index (result->messages, i));
+       i++) {
+    g_autofree char *line =
+        vp_img_printable (g_ptr_array_index (result->messages, i));
+    fprintf (stderr, "%s\n", line);
+  }
 }
 
 typedef struct {
@@ -160,6 +162,12 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     return false;
   }
   arguments->filename = argv[optind];
+  if (arguments->progress != VP_IMG_PROGRESS_NONE &&
+      arguments->output == VP_IMG_JSON) {
+    *ret_status = vp_img_misuse ("--progress does not go with --output=json: "
+                                 "both would be on the standard output");
+    return false;
+  }
   return true;
 }
 

@@ -139,8 +139,10 @@ print_snapshots (const GPtrArray *snapshots)
                 (unsigned) (snapshot->vm_clock_ns / 1000000 % 1000));
     if (snapshot->has_icount)
       g_snprintf (icount, sizeof icount, "%" PRIu64, snapshot->icount);
-    printf ("%-9s %-16s %8s%20s%13s%11s\n", snapshot->id, snapshot->name, size,
-            when, clock, icount);
+    g_autofree char *id = vp_img_printable (snapshot->id);
+    g_autofree char *name = vp_img_printable (snapshot->name);
+    printf ("%-9s %-16s %8s%20s%13s%11s\n", id, name, size, when, clock,
+            icount);
   }
   if (snapshots->len > MAX_SNAPSHOTS_SHOWN)
     printf ("(%u more)\n", snapshots->len - MAX_SNAPSHOTS_SHOWN);
@@ -152,6 +154,15 @@ truth (bool value)
   return value ? "true" : "false";
 }
 
+/* A line with words that the image brought. */
+static void
+print_found (const char *label, const char *words)
+{
+  g_autofree char *printable = vp_img_printable (words);
+
+  printf ("%s: %s\n", label, printable);
+}
+
 static void
 print_specifics (const VpImageInfo *info)
 {
@@ -159,7 +170,7 @@ print_specifics (const VpImageInfo *info)
 
   printf ("Format specific information:\n    compat: %s\n", info->compat);
   if (info->data_file != NULL)
-    printf ("    data file: %s\n", info->data_file);
+    print_found ("    data file", info->data_file);
   printf ("    compression type: %s\n", info->compression_type);
   if (new_enough)
     printf ("    lazy refcounts: %s\n", truth (info->lazy_refcounts));
@@ -178,7 +189,8 @@ print_info (const char *filename, const VpImageInfo *info,
   g_autofree char *virtual_size = vp_img_size_text (info->virtual_size);
   g_autofree char *used = vp_img_size_text (info->used_size);
 
-  printf ("image: %s\nfile format: %s\n", filename, info->format);
+  print_found ("image", filename);
+  printf ("file format: %s\n", info->format);
   printf ("virtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n", virtual_size,
           info->virtual_size, used);
   if (info->encrypted)
@@ -188,13 +200,15 @@ print_info (const char *filename, const VpImageInfo *info,
   if (info->dirty)
     printf ("cleanly shut down: no\n");
   if (info->backing_name != NULL) {
-    printf ("backing file: %s", info->backing_name);
-    if (full_backing != NULL && strcmp (full_backing, info->backing_name) != 0)
-      printf (" (actual path: %s)", full_backing);
-    printf ("\n");
+    g_autofree char *line =
+        full_backing == NULL || strcmp (full_backing, info->backing_name) == 0
+            ? g_strdup (info->backing_name)
+            : g_strdup_printf ("%s (actual path: %s)", info->backing_name,
+                               full_backing);
+    print_found ("backing file", line);
   }
   if (info->backing_format != NULL)
-    printf ("backing file format: %s\n", info->backing_format);
+    print_found ("backing file format", info->backing_format);
   if (info->snapshots != NULL && info->snapshots->len > 0)
     print_snapshots (info->snapshots);
   if (info->compat != NULL)

@@ -38,9 +38,11 @@ print_for_people (const VpExtent *extent, GError **error)
                          "clusters.");
     return false;
   }
-  if (extent->data && !extent->zero)
+  if (extent->data && !extent->zero) {
+    g_autofree char *name = vp_img_printable (extent->filename);
     printf ("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", extent->start,
-            extent->length, extent->offset, extent->filename);
+            extent->length, extent->offset, name);
+  }
   return true;
 }
 

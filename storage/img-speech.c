@@ -14,6 +14,22 @@
 
 #define BAR_GAP (50 * G_TIME_SPAN_MILLISECOND)
 
+char *
+vp_img_printable (const char *text)
+{
+  g_autofree char *valid = g_utf8_make_valid (text, -1);
+  GString *printable = g_string_new (NULL);
+
+  for (const char *p = valid; *p != '\0'; p = g_utf8_next_char (p)) {
+    gunichar c = g_utf8_get_char (p);
+    if (c < 0x20 || (c >= 0x7f && c < 0xa0))
+      g_string_append_printf (printable, "\\x%02x", c);
+    else
+      g_string_append_unichar (printable, c);
+  }
+  return g_string_free (printable, FALSE);
+}
+
 void
 vp_img_complain (const char *format, ...)
 {
@@ -22,7 +38,8 @@ vp_img_complain (const char *format, ...)
   va_start (args, format);
   g_autofree char *text = g_strdup_vprintf (format, args);
   va_end (args);
-  fprintf (stderr, "%s: %s\n", VP_IMG_PROGRAM, text);
+  g_autofree char *printable = vp_img_printable (text);
+  fprintf (stderr, "%s: %s\n", VP_IMG_PROGRAM, printable);
 }
 
 int

@@ -69,6 +69,10 @@ void vp_img_print_option_help (const VpFormat *format);
 /* What qemu-img has and we do not (yet): says so. */
 int vp_img_unsupported (const char *what);
 
+/* Text from an image, fit for a terminal: valid UTF-8, control characters
+ * (escape sequences!) written out as \xNN.  Caller frees. */
+char *vp_img_printable (const char *text);
+
 /* 1.5 GiB, three digits at most; caller frees. */
 char *vp_img_size_text (uint64_t size);
 

@@ -84,6 +84,19 @@ look_round (void)
 }
 
 static void
+say_full (void)
+{
+  g_autoptr (VpMessage) result = vp_message_new ("result");
+
+  vp_message_put (result, "status", "error");
+  vp_message_put (result, "domain", "file");
+  vp_message_put_uint (result, "code", G_FILE_ERROR_NOSPC);
+  vp_message_put (result, "message", "no room");
+  if (!vp_message_send (result, VP_MESSAGE_SOCKET_FD, 0, NULL, 0, NULL))
+    _exit (9);
+}
+
+static void
 give_descriptor (void)
 {
   g_autoptr (VpMessage) message = vp_message_new ("progress");
@@ -135,6 +148,8 @@ misbehave (const char *how)
   } else if (strcmp (how, "odd-result") == 0)
     SAY ("type=result\0status=error\0domain=image\0code=999\0"
          "message=\x1b[31mred\nline");
+  else if (strcmp (how, "full") == 0)
+    say_full ();
   else if (strcmp (how, "no-size") == 0)
     SAY ("type=result\0status=ok\0virtual-size=many");
   else if (strcmp (how, "odd-progress") == 0) {

@@ -160,6 +160,18 @@ test_odd_result (Fixture *f, gconstpointer data)
 }
 
 static void
+test_disk_full (Fixture *f, gconstpointer data)
+{
+  g_autoptr (GError) error = NULL;
+
+  f->config.program = f->fake;
+  f->call.name = "full";
+  g_assert_false (run (f, &error));
+  g_assert_error (error, VP_ERROR, VP_ERROR_NO_SPACE);
+  g_assert_cmpstr (error->message, ==, "no room");
+}
+
+static void
 test_no_program (Fixture *f, gconstpointer data)
 {
   g_autoptr (GError) error = NULL;
@@ -240,6 +252,21 @@ test_surroundings (Fixture *f, gconstpointer data)
   g_assert_true (g_str_has_suffix (error->message, "nnp=1 fds=0,1,2,3,4,"));
 }
 
+/* The build may lie where nobody else can look. */
+static char *
+copy_program (Fixture *f, const char *from, const char *name)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *content = NULL;
+  char *path = path_of (f, name);
+  size_t len;
+
+  g_assert_true (g_file_get_contents (from, &content, &len, &error));
+  g_assert_true (g_file_set_contents_full (
+      path, content, (gssize) len, G_FILE_SET_CONTENTS_NONE, 0755, &error));
+  return path;
+}
+
 static void
 test_user (Fixture *f, gconstpointer data)
 {
@@ -250,15 +277,10 @@ test_user (Fixture *f, gconstpointer data)
     g_test_skip ("only root can become somebody else");
     return;
   }
-  /* The build may lie where nobody else can look. */
-  g_autofree char *copy = path_of (f, "copy");
-  g_autofree char *content = NULL;
-  size_t len;
-  g_assert_true (g_file_get_contents (f->fake, &content, &len, &error));
-  g_assert_true (g_file_set_contents_full (
-      copy, content, (gssize) len, G_FILE_SET_CONTENTS_NONE, 0755, &error));
   g_assert_no_errno (chmod (f->folder, 0755));
-  f->config.program = copy;
+  g_autofree char *fake = copy_program (f, f->fake, "fake");
+  g_autofree char *real = copy_program (f, f->real, "real");
+  f->config.program = fake;
   f->call.name = "round";
 
   f->config.user = nobody;
@@ -266,6 +288,12 @@ test_user (Fixture *f, gconstpointer data)
   g_test_message ("%s", error->message);
   g_assert_nonnull (strstr (error->message, "uid=65534 gid=65534 groups=0 "));
   g_clear_error (&error);
+
+  /* The file is root's alone, and its descriptor is enough. */
+  f->config.program = real;
+  g_assert_true (run (f, &error));
+  g_assert_no_error (error);
+  f->config.program = fake;
 
   f->config.user = root;
   g_assert_false (run (f, &error));
@@ -583,6 +611,7 @@ main (int argc, char **argv)
   } tests[] = {
     { "/worker/misbehaviour", test_misbehaviour },
     { "/worker/odd-result", test_odd_result },
+    { "/worker/disk-full", test_disk_full },
     { "/worker/no-program", test_no_program },
     { "/worker/timeout", test_timeout },
     { "/worker/cancel", test_cancel },

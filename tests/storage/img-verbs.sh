@@ -100,7 +100,16 @@ expect 0 "backing file: a.qcow2" info --safe -f qcow2 o.qcow2
 expect 0 "" create -q -u -f qcow2 -b loop.qcow2 -F qcow2 loop.qcow2 1M
 expect 1 "loop.qcow2" info --backing-chain loop.qcow2
 
+esc=$(printf 'x\033[31my')
+"$img" create -q -u -f qcow2 -b "$esc" -F raw esc.qcow2 1M
+expect 0 'backing file: x\x1b[31my' info esc.qcow2
+expect 0 '"backing-filename": "x\u001B[31my"' info --output=json esc.qcow2
+expect 1 'x\x1b[31my' map esc.qcow2
+if grep -q "$(printf '\033')" out err; then r=1; else r=0; fi
+ok $r "no escape sequence reaches the terminal"
+
 # check
+expect 1 "does not go with --output=json" check --progress --output=json a.qcow2
 expect 0 "No errors were found on the image." check a.qcow2
 expect 0 '"check-errors": 0' check --output=json a.qcow2
 silent check -q a.qcow2
