@@ -2,3 +2,4 @@
 dist_man_MANS =
 dist_man_MANS += man/vprovd.8
 dist_man_MANS += man/vprov-img.1
+dist_man_MANS += man/vprovd.guest.5
