@@ -62,3 +62,11 @@ tests_daemon_test_worker_samples_LDADD = libvprovd.la $(ZLIB_LIBS)
 
 # Spec files and definitions.
 include $(top_srcdir)/tests/daemon/xml/local.mk
+
+# With a real libvirtd, in a private host: the script starts the program.
+check_PROGRAMS += tests/daemon/host-libvirtd
+SYSTEM_TESTS += tests/daemon/host-libvirtd.sh
+EXTRA_DIST += tests/daemon/host-libvirtd.sh
+tests_daemon_host_libvirtd_SOURCES = tests/daemon/host-libvirtd.c
+tests_daemon_host_libvirtd_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_host_libvirtd_LDADD = libvprovd.la
