@@ -6,7 +6,8 @@
  * event.
  *
  * Settling: a rename or a close brings the scan after settle_ms of quiet, a
- * bare modification (a file written but not closed) after ten times that. */
+ * bare modification (a file written but not closed) after ten times that; but
+ * who writes without a pause puts it off for two seconds at most. */
 #include "config.h"
 
 #include "daemon/spec-dir.h"
@@ -22,6 +23,8 @@
 
 #include <glib-unix.h>
 
+#define SETTLE_MAX_US (2 * G_USEC_PER_SEC)
+
 struct VpSpecDir {
   char **dirs;
   unsigned settle_ms;
@@ -30,7 +33,8 @@ struct VpSpecDir {
   int inotify_fd;
   guint inotify_source;
   guint settle_source;
-  GHashTable *devices; /* folder path -> dev_t seen first, as a string */
+  gint64 unsettled_since; /* monotonic usec; 0: settled */
+  GHashTable *devices;    /* folder path -> dev_t seen first, as a string */
 };
 
 static const struct {
@@ -327,6 +331,7 @@ settled (gpointer data)
   VpSpecDir *dir = data;
 
   dir->settle_source = 0;
+  dir->unsettled_since = 0;
   dir->changed (dir->user_data);
   return G_SOURCE_REMOVE;
 }
@@ -347,6 +352,11 @@ on_inotify (gint fd, GIOCondition condition, gpointer data)
       closed |= (event.mask & ~(uint32_t) (IN_MODIFY | IN_CREATE)) != 0;
       at += (ssize_t) (sizeof event + event.len);
     }
+  if (dir->unsettled_since == 0)
+    dir->unsettled_since = g_get_monotonic_time ();
+  if (dir->settle_source != 0 &&
+      g_get_monotonic_time () - dir->unsettled_since > SETTLE_MAX_US)
+    return G_SOURCE_CONTINUE;
   if (dir->settle_source != 0)
     g_source_remove (dir->settle_source);
   dir->settle_source = g_timeout_add (
