@@ -682,19 +682,24 @@ static void
 restore_sysctls (Planner *planner)
 {
   const GPtrArray *sysctls = planner->found->state->sysctls;
-  bool still_ours = false;
+  bool follow = false;
 
   for (guint i = 0; i < sysctls->len; i++) {
     const VpSavedSysctl *saved = sysctls->pdata[i];
+    const char *now = sysctl (planner, saved->key);
 
+    /* Back already: a pass before this one may have come just so far, so
+     * what follows it is still to do. */
     if (saved->ours != NULL)
-      still_ours = g_strcmp0 (sysctl (planner, saved->key), saved->ours) == 0;
-    if (still_ours)
-      add (planner, VP_CHANGE_SYSCTL, saved->key, saved->before,
-           saved->ours == NULL ? NULL
-                               : g_strdup_printf ("put %s back to %s",
-                                                  saved->key, saved->before),
-           NULL);
+      follow = g_strcmp0 (now, saved->ours) == 0 ||
+               g_strcmp0 (now, saved->before) == 0;
+    if (!follow || (saved->ours != NULL && g_strcmp0 (now, saved->before) == 0))
+      continue;
+    add (planner, VP_CHANGE_SYSCTL, saved->key, saved->before,
+         saved->ours == NULL
+             ? NULL
+             : g_strdup_printf ("put %s back to %s", saved->key, saved->before),
+         NULL);
   }
 }
 
