@@ -3,7 +3,7 @@
 # vprov-img beside qemu-img on the same images: the same text, the same JSON,
 # the same exit status; and each takes what the other has made.
 set -u
-img=${VP_BUILDDIR:-.}/vprov-img
+img=$(cd "${VP_BUILDDIR:-.}" && pwd)/vprov-img
 for tool in qemu-img qemu-io; do
   if ! command -v $tool > /dev/null; then
     echo "1..0 # SKIP $tool is not there to compare with"
@@ -138,18 +138,18 @@ same create x.raw 5M
 same resize -f raw x.raw +1M
 
 # A leak and a lost refcount: header, refcount table, block, entry.
-spoil () { # FILE CLUSTER TWO-OCTAL-BYTES
+spoil () { # FILE CLUSTER TWO-OCTAL-BYTES (each as \0NNN)
   table=$(od -An -tu8 --endian=big -j48 -N8 "$1" | tr -d ' ')
   block=$(od -An -tu8 --endian=big -j"$table" -N8 "$1" | tr -d ' ')
-  printf "$3" | dd of="$1" bs=1 seek=$((block + 2 * $2)) conv=notrunc 2> /dev/null
+  printf %b "$3" | dd of="$1" bs=1 seek=$((block + 2 * $2)) conv=notrunc 2> /dev/null
 }
 cp base.qcow2 leak.qcow2
 size=$(stat -c %s leak.qcow2)
 truncate -s $((size + 131072)) leak.qcow2
-spoil leak.qcow2 $((size / 65536)) '\000\001'
-spoil leak.qcow2 $((size / 65536 + 1)) '\000\001'
+spoil leak.qcow2 $((size / 65536)) '\0000\0001'
+spoil leak.qcow2 $((size / 65536 + 1)) '\0000\0001'
 cp base.qcow2 lost.qcow2
-spoil lost.qcow2 6 '\000\000'
+spoil lost.qcow2 6 '\0000\0000'
 for i in leak lost; do
   same check $i.qcow2
   same check --output=json $i.qcow2

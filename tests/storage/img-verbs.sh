@@ -3,7 +3,7 @@
 # vprov-img as its users call it: verbs, options, exit statuses, messages, and
 # what a failure leaves behind (nothing).
 set -u
-img=${VP_BUILDDIR:-.}/vprov-img
+img=$(cd "${VP_BUILDDIR:-.}" && pwd)/vprov-img
 dir=$(mktemp -d "${TMPDIR:-/tmp}/vprov-img-XXXXXX") || exit 99
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 99
@@ -178,6 +178,13 @@ silent convert -S 0 -O raw a.qcow2 full.raw
 [ "$(stat -c %b full.raw)" -ge 20480 ]; ok $? "-S 0 stores every byte"
 silent convert -O raw a.qcow2 sparse.raw
 [ "$(stat -c %b sparse.raw)" -le 64 ]; ok $? "zeros are not stored"
+# Death in the middle: too long a file ends it without a word.
+: > before; find . | sort > before
+if (ulimit -f 1000; "$img" convert -O raw data.raw x) > out 2> err; then
+  ok 1 "a conversion is ended in the middle"
+fi
+find . | sort | diff before - > err
+ok $? "what dies in the middle leaves no file"
 ln data.raw second
 silent convert -O raw c.qcow2 second
 cmp -s data.raw back.raw && [ "$(stat -c %h second)" = 2 ]
