@@ -31,7 +31,13 @@ static const char *const bus_names[] = {
 };
 G_STATIC_ASSERT (G_N_ELEMENTS (bus_names) == VP_ERROR_N_CODES);
 
-G_DEFINE_QUARK (vp - error - quark, vp_error)
+/* Not G_DEFINE_QUARK: its static variable is written by whichever threads
+ * fail first, at once. */
+GQuark
+vp_error_quark (void)
+{
+  return g_quark_from_static_string ("vp-error-quark");
+}
 
 const char *
 vp_error_bus_name (const GError *error)
