@@ -19,7 +19,8 @@ EXTRA_DIST += tests/net/net.sh tests/net/traffic.sh \
 	tests/net/traffic-nft.sh tests/net/traffic-legacy.sh
 
 NET_UNIT_TESTS = tests/net/test-addr tests/net/test-forward-plan \
-	tests/net/test-net-plan
+	tests/net/test-net-plan tests/net/test-tables \
+	tests/net/test-net-parts
 check_PROGRAMS += $(NET_UNIT_TESTS)
 TESTS += $(NET_UNIT_TESTS)
 EXTRA_DIST += tests/net/golden/closed.rules tests/net/golden/open.rules \
@@ -35,3 +36,9 @@ tests_net_test_net_plan_SOURCES = tests/net/test-net-plan.c \
 	tests/net/fake-host.c tests/net/fake-host.h
 tests_net_test_net_plan_CPPFLAGS = $(NET_TEST_CPPFLAGS)
 tests_net_test_net_plan_LDADD = $(NET_TEST_LDADD)
+tests_net_test_tables_SOURCES = tests/net/test-tables.c
+tests_net_test_tables_CPPFLAGS = $(NET_TEST_CPPFLAGS)
+tests_net_test_tables_LDADD = $(NET_TEST_LDADD)
+tests_net_test_net_parts_SOURCES = tests/net/test-net-parts.c
+tests_net_test_net_parts_CPPFLAGS = $(NET_TEST_CPPFLAGS)
+tests_net_test_net_parts_LDADD = $(NET_TEST_LDADD)
