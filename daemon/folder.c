@@ -173,9 +173,9 @@ folder_new (int fd, char *path, GError **error)
 /* The folder itself may be a link: an administrator's way to put the state
  * on another disk. */
 VpFolder *
-vp_folder_open (const char *path, GError **error)
+vp_folder_open (const char *path, unsigned mode, GError **error)
 {
-  if (g_mkdir_with_parents (path, 0700) != 0) {
+  if (g_mkdir_with_parents (path, (int) mode) != 0) {
     set_errno_error (error, errno, path, NULL, "make the folder");
     return NULL;
   }

@@ -121,6 +121,14 @@ wants_to_run (const VpCatalogGuest *spec)
 }
 
 bool
+vp_manager_is_wanted_up (VpManager *manager, const char *name)
+{
+  const VpCatalogGuest *spec = vp_catalog_get (manager->catalog, name);
+
+  return spec != NULL && wants_to_run (spec);
+}
+
+bool
 vp_manager_needs_net (VpManager *manager, const char *name)
 {
   const VpCatalogGuest *spec = vp_catalog_get (manager->catalog, name);
@@ -562,18 +570,18 @@ keep_plan (VpManagedGuest *guest, const VpGuestJob *data)
 }
 
 static void
-keep_error (VpManager *manager, VpManagedGuest *guest, const VpGuestJob *data)
+keep_error (VpManager *manager, VpManagedGuest *guest, const GError *error)
 {
   g_clear_pointer (&guest->error_name, g_free);
   g_clear_pointer (&guest->error_message, g_free);
-  if (data->error == NULL) {
+  if (error == NULL) {
     guest->failures = 0;
     return;
   }
-  guest->error_name = g_strdup (vp_error_bus_name (data->error));
-  guest->error_message = g_strdup (data->error->message);
+  guest->error_name = g_strdup (vp_error_bus_name (error));
+  guest->error_message = g_strdup (error->message);
   vp_log (VP_LOG_ERROR, VP_MESSAGE_JOB_FAILED, guest->name, NULL,
-          "guest %s: %s", guest->name, data->error->message);
+          "guest %s: %s", guest->name, error->message);
   guest->failures++;
   retry_later (manager, guest,
                MIN (1U << MIN (guest->failures, 9U), BACK_OFF_MAX_S));
@@ -624,16 +632,31 @@ hold_if_shut_down (VpManager *manager, VpManagedGuest *guest,
     vp_log (VP_LOG_ERROR, NULL, guest->name, NULL, "%s", error->message);
 }
 
+/* Why the guest is not as wanted, for who waits for the job; conflicts are
+ * shown, but not tried again by themselves: something must change first. */
 static GError *
-result_error (const VpGuestJob *data)
+conflict_error (const VpGuestJob *data)
 {
   const VpPlan *plan = data->rest != NULL ? data->rest : data->plan;
 
+  return plan != NULL && plan->conflict != NULL
+             ? g_error_new (VP_ERROR, plan->conflict_code, "%s", plan->conflict)
+             : NULL;
+}
+
+/* A step that failed, or one that was done and changed nothing. */
+static GError *
+failure (const VpGuestJob *data)
+{
+  g_autofree char *words = NULL;
+
   if (data->error != NULL)
     return g_error_copy (data->error);
-  if (plan != NULL && plan->conflict != NULL)
-    return g_error_new (VP_ERROR, plan->conflict_code, "%s", plan->conflict);
-  return NULL;
+  if (data->rest == NULL || data->rest->steps->len == 0)
+    return NULL;
+  words = vp_step_to_string (g_ptr_array_index (data->rest->steps, 0));
+  return g_error_new (VP_ERROR, VP_ERROR_FAILED,
+                      "all steps are done and there is still to do: %s", words);
 }
 
 static void
@@ -642,7 +665,8 @@ on_pass_done (VpJob *job, gpointer job_data, gpointer user_data)
   VpManager *manager = user_data;
   VpGuestJob *data = job_data;
   VpManagedGuest *guest = g_hash_table_lookup (manager->guests, data->name);
-  g_autoptr (GError) error = result_error (data);
+  g_autoptr (GError) failed = failure (data);
+  g_autoptr (GError) blocked = conflict_error (data);
   unsigned job_id = guest->job_id;
 
   guest->job = NULL;
@@ -656,19 +680,15 @@ on_pass_done (VpJob *job, gpointer job_data, gpointer user_data)
   keep_records (manager, guest, data);
   keep_found (guest, data);
   keep_plan (guest, data);
-  keep_error (manager, guest, data);
+  keep_error (manager, guest, failed);
   g_free (guest->accel_warning);
   guest->accel_warning = g_strdup (data->accel_warning);
   if (did_step (data, VP_STEP_START))
     note_start (guest);
   hold_if_shut_down (manager, guest, data);
-  /* The steps are done and the guest is still not as wanted: go on, once. */
-  if (data->error == NULL && data->rest != NULL &&
-      data->rest->conflict == NULL && data->rest->steps->len > 0)
-    retry_later (manager, guest, 1);
   manager->last_reconcile = g_get_real_time ();
   if (job_id != 0)
-    vp_manager_end_job (manager, job_id, error);
+    vp_manager_end_job (manager, job_id, failed != NULL ? failed : blocked);
   vp_manager_refresh (manager, guest);
   vp_manager_news (manager, VP_NEWS_MANAGER, NULL, 0, NULL);
   vp_guest_job_free (data);

@@ -126,6 +126,7 @@ void vp_manager_wake_later (VpManager *manager, VpManagedGuest *guest);
 VpGuestJob *vp_manager_make_guest_job (VpManager *manager, const char *name);
 void vp_manager_refresh (VpManager *manager, VpManagedGuest *guest);
 bool vp_manager_needs_net (VpManager *manager, const char *name);
+bool vp_manager_is_wanted_up (VpManager *manager, const char *name);
 bool vp_manager_set_hold (VpManager *manager, const char *name, bool hold,
                           GError **error);
 unsigned vp_manager_new_job (VpManager *manager, const char *guest,

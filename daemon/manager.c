@@ -70,7 +70,8 @@ start_passes (VpManager *manager)
     if (guest == NULL || !guest->dirty || guest->job != NULL ||
         now < guest->not_before)
       continue;
-    if (net_busy && vp_manager_needs_net (manager, guest->name))
+    if (net_busy && vp_manager_needs_net (manager, guest->name) &&
+        vp_manager_is_wanted_up (manager, guest->name))
       continue;
     vp_manager_start_pass (manager, guest);
   }

@@ -285,7 +285,9 @@ vp_store_open (const char *path, GError **error)
 
   store->pools = g_hash_table_new_full (g_str_hash, g_str_equal, g_free,
                                         (GDestroyNotify) vp_folder_free);
-  store->root = vp_folder_open (path, error);
+  /* QEMU's user walks through it to the default pool; what is in it is for
+   * root alone. */
+  store->root = vp_folder_open (path, 0711, error);
   if (!store->root || !lock_root (store->root, error) ||
       !read_version (store->root, &version, error) ||
       !open_folders (store, error) || !load_seed (store, error))

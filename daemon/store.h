@@ -21,7 +21,7 @@
 
 typedef struct VpStore VpStore;
 
-/* Makes the folder (0700) and what is missing in it.  Fails where the version
+/* Makes the folder (0711) and what is missing in it.  Fails where the version
  * is newer than ours: nothing is written then. */
 VpStore *vp_store_open (const char *path, GError **error);
 void vp_store_free (VpStore *store);

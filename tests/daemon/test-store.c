@@ -177,7 +177,7 @@ test_new (Fixture *fixture, gconstpointer data)
   g_assert_cmpuint (strlen (seed), ==, 33);
   g_assert_cmpstr (vp_store_get_path (fixture->store), ==, fixture->path);
   g_assert_cmpint (g_stat (fixture->path, &st), ==, 0);
-  g_assert_cmpint (st.st_mode & 0777, ==, 0700);
+  g_assert_cmpint (st.st_mode & 0777, ==, 0711);
 
   /* Opening again writes nothing, and derives the same. */
   before = snapshot (fixture);
