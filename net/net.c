@@ -11,7 +11,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
-G_DEFINE_QUARK (vp - net - error - quark, vp_net_error)
+/* Not G_DEFINE_QUARK: threads that fail first at once would race for its
+ * static variable. */
+GQuark
+vp_net_error_quark (void)
+{
+  return g_quark_from_static_string ("vp-net-error-quark");
+}
 
 VpNetHost *
 vp_net_host_new (const char *guest, const char *nic, const VpMac *mac,

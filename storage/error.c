@@ -3,4 +3,10 @@
 
 #include "storage/error.h"
 
-G_DEFINE_QUARK (vp - image - error - quark, vp_image_error)
+/* Not G_DEFINE_QUARK: threads that fail first at once would race for its
+ * static variable. */
+GQuark
+vp_image_error_quark (void)
+{
+  return g_quark_from_static_string ("vp-image-error-quark");
+}
