@@ -8,7 +8,8 @@
  * result is unknown and that the guest must be observed again.  A lost link
  * is VP_ERROR_LIBVIRT_UNAVAILABLE, what libvirt refuses is
  * VP_ERROR_LIBVIRT_FAILED with its own words, a domain that is not there
- * VP_ERROR_NO_SUCH_GUEST. */
+ * VP_ERROR_NO_SUCH_GUEST, one that another operation holds
+ * VP_ERROR_GUEST_UNRESPONSIVE: then nothing was done. */
 #pragma once
 
 #include "daemon/state.h"
@@ -61,7 +62,7 @@ typedef enum {
   VP_HOST_EVENT_STARTED,
   VP_HOST_EVENT_SHUTDOWN_BY_GUEST, /* clean power-off from inside */
   VP_HOST_EVENT_STOPPED,           /* shut off in another way: by the host */
-  VP_HOST_EVENT_CRASHED,
+  VP_HOST_EVENT_CRASHED, /* comes twice where the guest panicked first */
   VP_HOST_EVENT_PAUSED,
   VP_HOST_EVENT_RESUMED,
 } VpHostEvent;
@@ -82,8 +83,9 @@ typedef struct {
   void (*free) (VpHost *host);
   const char *(*uri) (VpHost *host);   /* any thread */
   bool (*is_connected) (VpHost *host); /* main thread */
+  /* Main thread.  A new listener is told CONNECTED where there is a link. */
   void (*set_listener) (VpHost *host, VpHostListener listener,
-                        gpointer user_data); /* main thread */
+                        gpointer user_data);
 
   VpHostCaps *(*caps) (VpHost *host, GError **error);
   /* All domains, without xml and live_xml.  GPtrArray of VpHostDomain. */
@@ -103,12 +105,14 @@ typedef struct {
                   unsigned scope, GError **error);
   bool (*detach) (VpHost *host, const char *name, const char *device_xml,
                   unsigned scope, GError **error);
+  /* CONFIG: the maximum follows.  LIVE: within the maximum at its start. */
   bool (*set_memory) (VpHost *host, const char *name, uint64_t bytes,
                       unsigned scope, GError **error);
   bool (*set_cpus) (VpHost *host, const char *name, unsigned cpus,
                     unsigned scope, GError **error);
   bool (*grow_disk) (VpHost *host, const char *name, const char *target,
                      uint64_t size, GError **error);
+  /* mark NULL removes it. */
   bool (*set_mark) (VpHost *host, const char *name, const VpMark *mark,
                     unsigned scope, GError **error);
 } VpHostOps;

@@ -21,6 +21,7 @@
 #define MANAGER_PATH       "/org/freedesktop/systemd1"
 #define MANAGER            BUS_NAME ".Manager"
 #define DEFAULT_TIMEOUT_MS 30000
+#define PING_TIMEOUT_MS    2000 /* asked once at start, on the main thread */
 #define DNSMASQ_UNIT       "vprovd-dnsmasq@%s.service"
 
 struct VpUnits {
@@ -129,8 +130,10 @@ vp_units_is_available (VpUnits *units)
   connection = get_connection (units, NULL);
   if (!connection)
     return false;
-  reply = call (units, connection, MANAGER_PATH, "org.freedesktop.DBus.Peer",
-                "Ping", NULL, "()", NULL);
+  reply = g_dbus_connection_call_sync (
+      connection, BUS_NAME, MANAGER_PATH, "org.freedesktop.DBus.Peer", "Ping",
+      NULL, G_VARIANT_TYPE ("()"), G_DBUS_CALL_FLAGS_NONE, PING_TIMEOUT_MS,
+      NULL, NULL);
   return reply != NULL;
 }
 
