@@ -32,7 +32,7 @@ vp_buffer_is_zero (const void *buffer, size_t len)
 typedef struct {
   VpImage *source, *target;
   uint64_t unit; /* zeros are found in pieces of that length */
-  bool sparse, target_is_zero;
+  bool sparse, target_is_zero, same_backing;
   uint8_t *buffer;
 } Copy;
 
@@ -81,6 +81,10 @@ copy_chunk (Copy *copy, uint64_t offset, uint64_t length, uint64_t *ret_done,
   VpExtent extent;
   if (!vp_image_map (copy->source, offset, length, &extent, error))
     return false;
+  if (copy->same_backing && extent.depth > 0) {
+    *ret_done = extent.length;
+    return true;
+  }
   if (extent.zero && copy->sparse) {
     *ret_done = extent.length;
     return put_zeros (copy, offset, extent.length, error);
@@ -131,6 +135,7 @@ vp_copy_image (VpImage *source, VpImage *target, const VpCopyOptions *options,
                 .unit = unit_of (target, options),
                 .sparse = options->sparse_size != UINT64_MAX,
                 .target_is_zero = options->target_is_zero,
+                .same_backing = options->same_backing,
                 .buffer = buffer };
   while (done < size) {
     uint64_t step;

@@ -18,6 +18,9 @@ typedef struct {
   uint64_t sparse_size;
   /* The target reads as zeros already, as a fresh image does. */
   bool target_is_zero;
+  /* The target stands on the same backing image as the source: what the
+   * source has from there is not copied. */
+  bool same_backing;
 } VpCopyOptions;
 
 /* Copies all guest bytes.  The target must be as large as the source rounded

@@ -6,9 +6,10 @@
  *                                          new: nameless until whole
  *                                          -n:  an image that is there
  *
- * With -B the target gets a backing file of its own, which holds whatever it
- * holds: so every byte is written, zeros too, and the target reads as the
- * source does, whatever its backing file says. */
+ * With -B the target gets a backing file.  If that is the very file that the
+ * source stands on, only what the source holds itself is copied.  Any other
+ * holds whatever it holds: every byte is written then, zeros too, so that the
+ * target reads as the source does in any case. */
 #include "config.h"
 
 #include "storage/error.h"
@@ -232,6 +233,22 @@ find_options (const Arguments *arguments, const VpFormat *format,
   return true;
 }
 
+static bool
+have_same_backing (VpImage *a, VpImage *b)
+{
+  VpImage *below_a = vp_image_get_backing (a);
+  VpImage *below_b = vp_image_get_backing (b);
+
+  if (below_a == NULL || below_b == NULL)
+    return false;
+  const VpFile *file_a = vp_image_get_file (below_a);
+  const VpFile *file_b = vp_image_get_file (below_b);
+  return file_a->has_id && file_b->has_id &&
+         file_a->id.device == file_b->id.device &&
+         file_a->id.inode == file_b->id.inode &&
+         vp_image_get_format (below_a) == vp_image_get_format (below_b);
+}
+
 static int
 convert_into_new (const Arguments *arguments, VpImage *source)
 {
@@ -266,6 +283,7 @@ convert_into_new (const Arguments *arguments, VpImage *source)
     return vp_img_fail_open (arguments->target, error, 1);
   VpCopyOptions copy_options = arguments->copy;
   copy_options.target_is_zero = options.backing_name == NULL;
+  copy_options.same_backing = have_same_backing (source, target);
   if (!copy (arguments, source, target, &copy_options, &error) ||
       !vp_image_close (g_steal_pointer (&target), &error) ||
       !vp_img_target_commit (&file, &error))

@@ -191,6 +191,15 @@ for i in base over snap packed zstd wide old; do
     theirs qemu-img check -q ours.qcow2
   ok $? "they find our copy of $i.qcow2 equal"
 done
+"$img" convert -O qcow2 -B base.qcow2 -F qcow2 over.qcow2 again.qcow2 &&
+  theirs qemu-img compare -q over.qcow2 again.qcow2 &&
+  theirs qemu-img check -q again.qcow2
+ok $? "they find our copy on the same base equal"
+[ "$(stat -c %s again.qcow2)" -le "$(stat -c %s over.qcow2)" ]
+ok $? "a copy on the same base holds no more than its source"
+"$img" convert -O qcow2 -B made1.qcow2 -F qcow2 over.qcow2 other.qcow2 &&
+  theirs qemu-img compare -q over.qcow2 other.qcow2
+ok $? "they find our copy on another base equal"
 
 # While they write, we keep away; -U looks all the same.
 refuses () {
