@@ -75,3 +75,5 @@ TESTS += tests/daemon/test-spec-dir
 tests_daemon_test_spec_dir_SOURCES = tests/daemon/test-spec-dir.c
 tests_daemon_test_spec_dir_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
 tests_daemon_test_spec_dir_LDADD = libvprovd.la
+
+include $(top_srcdir)/tests/daemon/bus.mk
