@@ -9,3 +9,20 @@ exampledir = $(docdir)/examples
 dist_example_DATA = etc/examples/adopted.xml etc/examples/direct-kernel.xml \
 	etc/examples/image.xml etc/examples/minimal.xml \
 	etc/examples/network.xml etc/examples/pool.xml etc/examples/web.xml
+
+# The bus: who may own the name, and who starts the daemon on the first call.
+dbuspolicydir = $(dbusdatadir)/system.d
+dist_dbuspolicy_DATA = etc/org.vprovd1.conf
+dbusservicedir = $(dbusdatadir)/system-services
+dist_dbusservice_DATA = etc/org.vprovd1.service
+# For who writes clients.
+dbusinterfacedir = $(dbusdatadir)/interfaces
+dist_dbusinterface_DATA = daemon/org.vprovd1.xml
+
+# Completion files bear the name of their command.
+bashcompletiondir = $(datadir)/bash-completion/completions
+EXTRA_DIST += etc/vprovctl.bash
+bashcompletion_DATA = etc/vprovctl
+CLEANFILES += etc/vprovctl
+etc/vprovctl: etc/vprovctl.bash
+	$(AM_V_GEN)$(MKDIR_P) etc && cp $(top_srcdir)/etc/vprovctl.bash $@
