@@ -1,7 +1,6 @@
 # What gdbus-codegen makes of the interface: its own code, so its own warnings.
 BUILT_SOURCES += daemon/vprovd1-generated.h
 CLEANFILES += daemon/vprovd1-generated.h daemon/vprovd1-generated.c
-EXTRA_DIST += daemon/org.vprovd1.xml
 GDBUS_CODEGEN_FLAGS = --interface-prefix org.vprovd1. --c-namespace VpDbus
 daemon/vprovd1-generated.h: daemon/org.vprovd1.xml
 	$(AM_V_GEN)$(MKDIR_P) daemon && $(GDBUS_CODEGEN) \

@@ -27,37 +27,46 @@ first_of (GVariant *guest, const char *property, const char *key)
   return g_strdup_printf ("%s, +%zu", ctl_text (first, key), n - 1);
 }
 
+static unsigned
+count_of (GVariant *guest, const char *property, const char *key,
+          const char *value)
+{
+  g_autoptr (GVariant) records = ctl_records (guest, property);
+  unsigned n = 0;
+
+  for (size_t i = 0; i < g_variant_n_children (records); i++) {
+    g_autoptr (GVariant) record = g_variant_get_child_value (records, i);
+
+    n += strcmp (ctl_text (record, key), value) == 0;
+  }
+  return n;
+}
+
+static void
+add_count (GString *text, unsigned n, const char *noun)
+{
+  if (n > 0)
+    g_string_append_printf (text, ", %u %s%s", n, noun, n > 1 ? "s" : "");
+}
+
 /* What needs a look: problems of the file, forwards that do not work, an
  * error, a restart that is due. */
 static char *
 notes (GVariant *guest)
 {
-  g_autoptr (GVariant) problems = ctl_records (guest, "Problems");
-  g_autoptr (GVariant) forwards = ctl_records (guest, "Forwards");
-  g_autoptr (GVariant) last_error =
-      g_variant_lookup_value (guest, "LastError", G_VARIANT_TYPE ("(ss)"));
+  const char *error_name = "", *message = "";
   GString *text = g_string_new (NULL);
-  size_t n = g_variant_n_children (problems);
-  unsigned bad = 0;
 
-  for (size_t i = 0; i < g_variant_n_children (forwards); i++) {
-    g_autoptr (GVariant) forward = g_variant_get_child_value (forwards, i);
-    const char *state = ctl_text (forward, "state");
-
-    if (strcmp (state, "conflict") == 0 || strcmp (state, "failed") == 0)
-      bad++;
-  }
-  if (n > 0)
-    g_string_append_printf (text, ", %zu in its file", n);
-  if (bad > 0)
-    g_string_append_printf (text, ", %u forward%s", bad, bad > 1 ? "s" : "");
-  if (last_error != NULL) {
-    const char *name;
-
-    g_variant_get_child (last_error, 0, "&s", &name);
-    if (*name != '\0')
-      g_string_append (text, ", last job failed");
-  }
+  add_count (text, count_of (guest, "Problems", "severity", "error"), "error");
+  add_count (text, count_of (guest, "Problems", "severity", "warning"),
+             "warning");
+  add_count (text,
+             count_of (guest, "Forwards", "state", "conflict") +
+                 count_of (guest, "Forwards", "state", "failed"),
+             "dead forward");
+  (void) g_variant_lookup (guest, "LastError", "(&s&s)", &error_name, &message);
+  if (*error_name != '\0')
+    g_string_append (text, ", last job failed");
   if (ctl_bool (guest, "RestartRequired"))
     g_string_append (text, ", restart required");
   if (text->len > 0)
@@ -227,7 +236,7 @@ print_last_error (const Ctl *ctl, GVariant *guest)
   if (g_str_has_prefix (name, CTL_NAME ".Error."))
     name += strlen (CTL_NAME ".Error.");
   text = g_strdup_printf (": %s (%s)", message, name);
-  print_coloured (ctl, "Last error", "error", text);
+  print_coloured (ctl, "Last job", "failed", text);
 }
 
 static void
@@ -260,7 +269,7 @@ print_guest (const Ctl *ctl, GVariant *guest)
     for (size_t i = 0; pending[i] != NULL; i++)
       print_safe (i == 0 ? "Pending" : "", pending[i]);
   if (ctl_bool (guest, "RestartRequired"))
-    print_coloured (ctl, "Needs", "restart", " for all of this to hold");
+    print_coloured (ctl, "Restart", "required", " before this takes effect");
   print_each (ctl, guest, "Problems", "Problems", print_problem);
   print_last_error (ctl, guest);
 }
@@ -295,7 +304,12 @@ print_manager (const Ctl *ctl, GVariant *manager)
                  ctl_colour (ctl, ctl_colour_of (state)), ctl_no_colour (ctl),
                  ctl_colour (ctl, CTL_BOLD), ctl_no_colour (ctl),
                  ctl_text (manager, "Version"));
-  print_coloured (ctl, "State", state, "");
+  print_coloured (ctl, "State", state,
+                  strcmp (state, "paused") == 0
+                      ? ": many files vanished at once, no guest is stopped "
+                        "(the journal says more); 'vprovctl apply' if it is "
+                        "meant so"
+                      : "");
   print_coloured (ctl, "Libvirt", uri,
                   connected ? " (connected)" : " (does not answer)");
   print_field ("Guests", guests->str);

@@ -60,11 +60,11 @@ ctl_colour_of (const char *word)
     { "active", CTL_GREEN },    { "starting", CTL_YELLOW },
     { "stopping", CTL_YELLOW }, { "paused", CTL_YELLOW },
     { "pending", CTL_YELLOW },  { "reconciling", CTL_YELLOW },
-    { "restart", CTL_YELLOW },  { "warning", CTL_YELLOW },
-    { "crashed", CTL_RED },     { "failed", CTL_RED },
-    { "invalid", CTL_RED },     { "conflict", CTL_RED },
-    { "degraded", CTL_RED },    { "data-loss", CTL_RED },
-    { "error", CTL_RED },
+    { "restart", CTL_YELLOW },  { "required", CTL_YELLOW },
+    { "warning", CTL_YELLOW },  { "crashed", CTL_RED },
+    { "failed", CTL_RED },      { "invalid", CTL_RED },
+    { "conflict", CTL_RED },    { "degraded", CTL_RED },
+    { "data-loss", CTL_RED },   { "error", CTL_RED },
   };
 
   for (size_t i = 0; i < G_N_ELEMENTS (words); i++)
@@ -183,7 +183,8 @@ ctl_table_print (const Ctl *ctl, const CtlTable *table, const char *noun)
                &g_array_index (table->colours, CtlColour, row * table->columns),
                widths);
   if (ctl->legend)
-    (void) printf ("\n%u %s listed.\n", rows, noun);
+    (void) printf ("\n%u %.*s listed.\n", rows,
+                   (int) strlen (noun) - (rows == 1 ? 1 : 0), noun);
 }
 
 /* Words */
@@ -243,6 +244,7 @@ ctl_print_problems (const Ctl *ctl, FILE *file, GVariant *problems)
   GVariantIter iter;
   GVariant *problem;
 
+  (void) fflush (stdout);
   g_variant_iter_init (&iter, problems);
   while ((problem = g_variant_iter_next_value (&iter)) != NULL) {
     g_autofree char *text = ctl_problem (ctl, problem);

@@ -177,26 +177,48 @@ ctl_verify (Ctl *ctl, char **args)
 
 /* reload */
 
-CtlExit
-ctl_reload (Ctl *ctl, char **args)
+/* The problems of path alone, or of all files. */
+static GVariant *
+reload (Ctl *ctl, const char *path, GError **error)
+{
+  g_autoptr (GVariant) problems = NULL;
+  g_autoptr (GVariant) reply = ctl_call_manager (
+      ctl, "Reload", g_variant_new ("(@a{sv})", ctl_no_options ()), "(aa{sv})",
+      error);
+  GVariantBuilder list;
+
+  if (reply == NULL)
+    return NULL;
+  problems = g_variant_get_child_value (reply, 0);
+  g_variant_builder_init (&list, G_VARIANT_TYPE ("aa{sv}"));
+  for (size_t i = 0; i < g_variant_n_children (problems); i++) {
+    g_autoptr (GVariant) problem = g_variant_get_child_value (problems, i);
+
+    if (path == NULL || strcmp (ctl_text (problem, "path"), path) == 0)
+      g_variant_builder_add_value (&list, problem);
+  }
+  return g_variant_ref_sink (g_variant_builder_end (&list));
+}
+
+static CtlExit
+reload_and_tell (Ctl *ctl, const char *path)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (GVariant) reply = NULL;
-  g_autoptr (GVariant) problems = NULL;
+  g_autoptr (GVariant) problems = reload (ctl, path, &error);
 
-  if (!ctl_reach (ctl))
-    return CTL_FAILED;
-  reply = ctl_call_manager (ctl, "Reload",
-                            g_variant_new ("(@a{sv})", ctl_no_options ()),
-                            "(aa{sv})", &error);
-  if (reply == NULL)
+  if (problems == NULL)
     return ctl_complain ("%s", error->message);
-  problems = g_variant_get_child_value (reply, 0);
   if (ctl->json != CTL_JSON_OFF)
     ctl_print_json (ctl, problems);
   else
     ctl_print_problems (ctl, stderr, problems);
   return ctl_have_error (problems) ? CTL_FAILED : CTL_OK;
+}
+
+CtlExit
+ctl_reload (Ctl *ctl, char **args)
+{
+  return ctl_reach (ctl) ? reload_and_tell (ctl, NULL) : CTL_FAILED;
 }
 
 /* adopt */
@@ -306,6 +328,7 @@ ctl_adopt (Ctl *ctl, char **args)
   const char *domain = args[0];
   g_autoptr (GError) error = NULL;
   g_autoptr (GVariant) reply = NULL;
+  g_autofree char *path = NULL;
   const char *text;
 
   if (!ctl_reach (ctl))
@@ -326,7 +349,8 @@ ctl_adopt (Ctl *ctl, char **args)
                          domain);
   if (!write_spec (ctl->directory, domain, text, &error))
     return ctl_complain ("adopt %s: %s", domain, error->message);
+  path = g_strdup_printf ("%s/%s.xml", ctl->directory, domain);
   if (!ctl->quiet && ctl->json == CTL_JSON_OFF)
-    (void) printf ("Wrote %s/%s.xml.\n", ctl->directory, domain);
-  return ctl_reload (ctl, args);
+    (void) printf ("Wrote %s.\n", path);
+  return reload_and_tell (ctl, path);
 }

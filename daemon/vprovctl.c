@@ -364,6 +364,19 @@ check_text (const Verb *verb, const Line *line, char **args)
   return true;
 }
 
+/* The first of the TAKES_* options in flags. */
+static const char *
+option_of (unsigned flags)
+{
+  static const char *const names[] = { "no-block", "plan", "print", "kind",
+                                       "directory" };
+  unsigned i = 0;
+
+  while ((flags & 1U << i) == 0)
+    i++;
+  return names[i];
+}
+
 static CtlExit
 run_line (Line *line, char **operands)
 {
@@ -390,8 +403,8 @@ run_line (Line *line, char **operands)
     return complain_usage ("'%s' is one word too many",
                            words[n_words + verb->most]);
   if ((line->given & ~verb->flags) != 0)
-    return complain_usage ("'%s' does not take one of these options",
-                           verb->verb);
+    return complain_usage ("'%s' does not take --%s", verb->verb,
+                           option_of (line->given & ~verb->flags));
   if (!check_text (verb, line, words + n_words))
     return complain_usage ("that is not UTF-8");
   return run_verb (&line->ctl, verb, words + n_words);
