@@ -82,6 +82,27 @@ vp_spec_domain_check_foreign (VpWalk *walk, const VpXmlNode *node,
   check_stray_options (walk, node);
 }
 
+/* Elements that we read and that libvirt takes once, or joins: two of them
+ * would be read in one way here and in another there. */
+static void
+check_once (VpWalk *walk, const VpXmlNode *root)
+{
+  static const char *const names[] = { "name",   "uuid",     "description",
+                                       "memory", "metadata", "currentMemory",
+                                       "vcpu",   "os",       "devices" };
+
+  for (size_t i = 0; i < G_N_ELEMENTS (names); i++) {
+    const VpXmlNode *first = vp_xml_first (root, names[i]);
+    const VpXmlNode *second =
+        first != NULL ? vp_xml_next (first, names[i]) : NULL;
+
+    if (second != NULL)
+      vp_walk_error (walk, vp_xml_place (second), "duplicate",
+                     "<%s> is given twice, first in line %u", names[i],
+                     vp_xml_place (first).line);
+  }
+}
+
 /* Holds <name> and <memory>, and the type, against what can be run. */
 static void
 check_head (VpWalk *walk, const VpXmlNode *root, const char *name)
@@ -223,6 +244,7 @@ vp_spec_domain_read (VpWalk *walk, const VpXmlNode *root, const char *name,
   VpPlace place = { 0 };
 
   check_head (walk, root, name);
+  check_once (walk, root);
   for (const VpXmlNode *child = vp_xml_first (root, NULL); child != NULL;
        child = vp_xml_next (child, NULL)) {
     if (is_ours (child))

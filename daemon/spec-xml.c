@@ -91,6 +91,7 @@ static const VpShapeAttribute libvirt_attributes[] = {
   { NULL, 0 },
 };
 static const VpShape libvirt_shape = { .attributes = libvirt_attributes,
+                                       .text = true,
                                        .any = true };
 
 static const VpShape text_shape = { .text = true };

@@ -257,10 +257,10 @@ vp_walk_check (VpWalk *walk, const VpXmlNode *node, const VpShape *shape)
   for (const xmlAttr *attr = node->properties; attr != NULL; attr = attr->next)
     check_attribute (walk, node, attr, shape);
   check_required (walk, node, shape);
-  if (shape->any)
-    return;
   if (!shape->text)
     check_text (walk, node);
+  if (shape->any)
+    return;
   for (const VpXmlNode *child = vp_xml_first (node, NULL); child != NULL;
        child = vp_xml_next (child, NULL))
     check_child (walk, node, child, shape);

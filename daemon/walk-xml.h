@@ -39,7 +39,7 @@ struct VpShape {
   const VpShapeAttribute *attributes; /* NULL: none */
   const VpShapeChild *children;       /* NULL: none */
   bool text;                          /* may hold text */
-  bool any;                           /* holds XML that is not ours */
+  bool any;                           /* its elements are not looked at */
 };
 
 /* Holds node and all below it against shape: names, number, stray text. */

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Mutations of good files: whatever comes, there is an answer, a refusal says
- * why and where within the file, and an accepted guest gives a definition
- * that can be read back or a reason.  Half a second in "make check";
- * VP_TEST_FUZZ_MS says how long, VP_TEST_FUZZ_SEED where to begin. */
+ * why and where within the file, walker and schema agree, and an accepted
+ * guest gives a definition that can be read back or a reason.  Half a second in
+ * "make check"; VP_TEST_FUZZ_MS says how long, VP_TEST_FUZZ_SEED where to
+ * begin. */
 #include "config.h"
 
 #include "tests/daemon/xml/resolved.h"
+
+#include <libxml/parser.h>
+#include <libxml/relaxng.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -158,7 +162,56 @@ use_guest (VpGuest *guest)
 }
 
 static void
-try_text (const GString *text, const char *name)
+ignore_error (void *user_data, const char *format, ...)
+{
+}
+
+static bool
+schema_accepts (xmlRelaxNG *schema, const GString *text)
+{
+  xmlDoc *doc =
+      xmlReadMemory (text->str, (int) text->len, NULL, "UTF-8",
+                     XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+  xmlRelaxNGValidCtxt *context = xmlRelaxNGNewValidCtxt (schema);
+  bool valid;
+
+  xmlRelaxNGSetValidErrors (context, ignore_error, ignore_error, NULL);
+  valid = doc != NULL && xmlRelaxNGValidateDoc (context, doc) == 0;
+  xmlRelaxNGFreeValidCtxt (context);
+  xmlFreeDoc (doc);
+  return valid;
+}
+
+/* What one accepts the other does, but for what a schema cannot say. */
+static void
+check_agreement (xmlRelaxNG *schema, const GString *text, bool accepted,
+                 const GPtrArray *problems)
+{
+  static const char *const structure[] = {
+    "unknown-element", "unknown-attribute",
+    "missing",         "text",
+    "not-supported",   NULL
+  };
+  bool valid = schema_accepts (schema, text);
+  bool same = !accepted || valid;
+
+  for (guint i = 0; i < problems->len; i++) {
+    const VpProblem *problem = problems->pdata[i];
+
+    if (valid && g_strv_contains (structure, problem->code))
+      same = false;
+  }
+  if (same)
+    return;
+  g_test_message ("schema: %s, walker: %s\n%s", valid ? "valid" : "invalid",
+                  accepted ? "accepted" : "refused", text->str);
+  for (guint i = 0; i < problems->len; i++)
+    g_test_message ("%s", ((VpProblem *) problems->pdata[i])->message);
+  g_test_fail ();
+}
+
+static void
+try_text (const GString *text, const char *name, xmlRelaxNG *schema)
 {
   g_autoptr (GPtrArray) problems = vp_problems_new ();
   g_autoptr (GPtrArray) others = vp_problems_new ();
@@ -173,6 +226,7 @@ try_text (const GString *text, const char *name)
       vp_spec_parse_image ("f.xml", "f", text->str, text->len, others);
 
   check_problems (text, problems, guest != NULL);
+  check_agreement (schema, text, guest != NULL, problems);
   g_assert_cmpuint (others->len, >=, 2);
   if (guest != NULL)
     use_guest (guest);
@@ -208,8 +262,14 @@ test_mutations (void)
   uint32_t seed = seed_text != NULL ? (uint32_t) atoi (seed_text) : 1;
   g_autoptr (GPtrArray) corpus = g_ptr_array_new_with_free_func (free_string);
   g_autoptr (GPtrArray) names = g_ptr_array_new_with_free_func (g_free);
+  g_autofree char *path =
+      g_build_filename (g_getenv ("VP_SRCDIR"), "etc/guest.rng", NULL);
+  xmlRelaxNGParserCtxt *parser = xmlRelaxNGNewParserCtxt (path);
+  xmlRelaxNG *schema = xmlRelaxNGParse (parser);
   unsigned n = 0;
 
+  xmlRelaxNGFreeParserCtxt (parser);
+  g_assert_nonnull (schema);
   read_corpus ("guests", corpus, names);
   read_corpus ("domains", corpus, names);
   read_corpus ("networks", corpus, names);
@@ -222,11 +282,12 @@ test_mutations (void)
 
     for (int k = g_rand_int_range (rand, 1, 6); k > 0; k--)
       mutate (rand, text, corpus);
-    try_text (text, names->pdata[pick]);
+    try_text (text, names->pdata[pick], schema);
     g_string_free (text, TRUE);
     g_rand_free (rand);
     n++;
   } while (n < 200 || g_get_monotonic_time () < end);
+  xmlRelaxNGFree (schema);
   g_test_message ("%u mutations from seed %u", n, seed);
 }
 
