@@ -9,9 +9,9 @@
 
 #include "net/forward-plan.h"
 
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include <netinet/in.h>
 
 /* --- the trie --------------------------------------------------------- */
 
@@ -232,6 +232,25 @@ render_nat (VpTables *tables, const GPtrArray *nets, const GPtrArray *forwards)
   add_trie (tables, forwards, true);
 }
 
+void
+vp_forward_plan_add_jumps (VpTables *tables, bool closed)
+{
+  vp_tables_add_jump (tables, VP_TABLE_RAW, "PREROUTING", "", "VPROV-RAW",
+                      false);
+  vp_tables_add_jump (tables, VP_TABLE_FILTER, "INPUT", "", "VPROV-IN", false);
+  vp_tables_add_jump (tables, VP_TABLE_FILTER, "FORWARD", "", "VPROV-FWD",
+                      false);
+  if (closed)
+    vp_tables_add_jump (tables, VP_TABLE_FILTER, "FORWARD", "", "VPROV-END",
+                        true);
+  vp_tables_add_jump (tables, VP_TABLE_NAT, "PREROUTING",
+                      "-m addrtype --dst-type LOCAL", "VPROV-PRE", false);
+  vp_tables_add_jump (tables, VP_TABLE_NAT, "OUTPUT",
+                      "-m addrtype --dst-type LOCAL", "VPROV-PRE", false);
+  vp_tables_add_jump (tables, VP_TABLE_NAT, "POSTROUTING", "", "VPROV-POST",
+                      false);
+}
+
 static int
 compare_nets (gconstpointer a, gconstpointer b)
 {
@@ -255,20 +274,7 @@ vp_forward_plan_render (const VpNetWanted *wanted, const GPtrArray *forwards,
   render_filter (tables, nets, options);
   render_nat (tables, nets, forwards);
 
-  vp_tables_add_jump (tables, VP_TABLE_RAW, "PREROUTING", "", "VPROV-RAW",
-                      false);
-  vp_tables_add_jump (tables, VP_TABLE_FILTER, "INPUT", "", "VPROV-IN", false);
-  vp_tables_add_jump (tables, VP_TABLE_FILTER, "FORWARD", "", "VPROV-FWD",
-                      false);
-  if (options->closed)
-    vp_tables_add_jump (tables, VP_TABLE_FILTER, "FORWARD", "", "VPROV-END",
-                        true);
-  vp_tables_add_jump (tables, VP_TABLE_NAT, "PREROUTING",
-                      "-m addrtype --dst-type LOCAL", "VPROV-PRE", false);
-  vp_tables_add_jump (tables, VP_TABLE_NAT, "OUTPUT",
-                      "-m addrtype --dst-type LOCAL", "VPROV-PRE", false);
-  vp_tables_add_jump (tables, VP_TABLE_NAT, "POSTROUTING", "", "VPROV-POST",
-                      false);
+  vp_forward_plan_add_jumps (tables, options->closed);
   return tables;
 }
 

@@ -32,6 +32,9 @@ VpTables *vp_forward_plan_render (const VpNetWanted *wanted,
                                   const GPtrArray *forwards,
                                   const VpRenderOptions *options);
 
+/* Our rules in the built-in chains; closed: with the one to VPROV-END. */
+void vp_forward_plan_add_jumps (VpTables *tables, bool closed);
+
 /* A socket that waits on a port of an IPv4 address of this host. */
 typedef struct {
   bool udp;

@@ -141,6 +141,8 @@ vp_iptables_read (const VpTables *wanted, GError **error)
                                       : "printed what is not a table");
     return NULL;
   }
+  found->mixed = strstr (output, "legacy tables present") != NULL ||
+                 strstr (complaint, "legacy tables present") != NULL;
   if (!read_missing (found, wanted, path, error))
     return NULL;
   return g_steal_pointer (&found);

@@ -49,6 +49,7 @@ vp_net_report_free (VpNetReport *report)
     return;
   g_clear_pointer (&report->steps, g_ptr_array_unref);
   g_clear_pointer (&report->forwards, g_ptr_array_unref);
+  g_clear_pointer (&report->warnings, g_ptr_array_unref);
   g_free (report);
 }
 
@@ -103,6 +104,7 @@ report_new (void)
 
   report->steps =
       g_ptr_array_new_with_free_func ((GDestroyNotify) vp_net_step_free);
+  report->warnings = g_ptr_array_new_with_free_func (g_free);
   return report;
 }
 
@@ -146,6 +148,8 @@ tell_forwards (VpNetReport *report, VpNetPlan *plan)
   }
   g_clear_pointer (&report->forwards, g_ptr_array_unref);
   report->forwards = g_steal_pointer (&plan->forwards);
+  g_clear_pointer (&report->warnings, g_ptr_array_unref);
+  report->warnings = g_steal_pointer (&plan->warnings);
 }
 
 /* --- one round --------------------------------------------------------- */

@@ -47,6 +47,7 @@ void vp_net_step_free (VpNetStep *step);
 typedef struct {
   GPtrArray *steps;    /* VpNetStep: what was to do; empty: nothing */
   GPtrArray *forwards; /* VpForwardStatus, one for each wanted forward */
+  GPtrArray *warnings; /* char *: what was left out, what may go wrong */
   bool applied;        /* false for a dry run */
   unsigned writes;     /* transactions and netlink writes carried out */
 } VpNetReport;

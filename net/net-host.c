@@ -78,12 +78,9 @@ VpNetFound *
 vp_net_host_observe (const VpNetHostConfig *config, const VpNetWanted *wanted,
                      gpointer user_data, GError **error)
 {
-  static const VpRenderOptions all_jumps = { true, true };
   g_autoptr (VpNetFound) found = vp_net_found_new ();
-  g_autoptr (GPtrArray) none = g_ptr_array_new ();
   g_autoptr (GPtrArray) names = g_ptr_array_new ();
-  g_autoptr (VpTables) jumps =
-      vp_forward_plan_render (wanted, none, &all_jumps);
+  g_autoptr (VpTables) jumps = vp_tables_new ();
   g_autofree char *state_path = vp_net_state_path (config);
 
   g_clear_pointer (&found->state, vp_net_state_free);
@@ -106,6 +103,7 @@ vp_net_host_observe (const VpNetHostConfig *config, const VpNetWanted *wanted,
   if (!vp_nft_generation (&found->generation))
     found->generation = 0;
   g_clear_pointer (&found->tables, vp_tables_free);
+  vp_forward_plan_add_jumps (jumps, true);
   found->tables = vp_iptables_read (jumps, error);
   if (found->tables == NULL)
     return NULL;
@@ -305,7 +303,17 @@ do_dnsmasq_start (const VpNetHostConfig *config, const VpNetChange *change,
                   GError **error)
 {
   g_autofree char *hosts = vp_dnsmasq_hosts_path (config, change->name);
+  struct stat info;
 
+  if (stat (config->runtime_dir, &info) < 0)
+    return file_error (error, config->runtime_dir);
+  if (!(info.st_mode & S_IXOTH)) {
+    g_set_error (error, VP_NET_ERROR, VP_NET_ERROR_FAILED,
+                 "%s must be open to search for all (mode 0755): dnsmasq "
+                 "gives up root and reads its files there",
+                 config->runtime_dir);
+    return false;
+  }
   if (g_mkdir_with_parents (hosts, 0755) < 0)
     return file_error (error, hosts);
   return vp_dnsmasq_start (config, change->name, error);

@@ -10,8 +10,8 @@
 #include "net/net-plan.h"
 #include "net/sysctl.h"
 
-#include <string.h>
 #include <netinet/in.h>
+#include <string.h>
 
 #define BRIDGE_FILTER "net/bridge/bridge-nf-call-iptables"
 #define REDIRECTS     "net/ipv4/conf/all/accept_redirects"
@@ -71,6 +71,7 @@ vp_net_plan_free (VpNetPlan *plan)
   g_clear_pointer (&plan->changes, g_ptr_array_unref);
   g_clear_pointer (&plan->forwards, g_ptr_array_unref);
   g_clear_pointer (&plan->chosen, g_ptr_array_unref);
+  g_clear_pointer (&plan->warnings, g_ptr_array_unref);
   vp_tables_free (plan->tables);
   vp_net_state_free (plan->state);
   g_free (plan);
@@ -506,6 +507,37 @@ find_dnsmasq (const Planner *planner, const char *name)
   return NULL;
 }
 
+/* Whether the network's host i can have its address; says why not. */
+static bool
+can_reserve (Planner *planner, const VpNet *net, guint i)
+{
+  const VpNetHost *host = net->hosts->pdata[i];
+  g_autofree char *addr = vp_addr_to_string (&host->addr);
+
+  if (!vp_cidr_contains (&net->address, &host->addr) ||
+      vp_addr_equal (&net->address.addr, &host->addr)) {
+    g_ptr_array_add (planner->plan->warnings,
+                     g_strdup_printf ("guest %s: %s is no guest's address on "
+                                      "network %s; it gets none by DHCP",
+                                      host->guest, addr, net->name));
+    return false;
+  }
+  for (guint j = 0; j < i; j++) {
+    const VpNetHost *other = net->hosts->pdata[j];
+    bool same_mac = memcmp (other->mac.bytes, host->mac.bytes, 6) == 0;
+
+    if (!same_mac && !vp_addr_equal (&other->addr, &host->addr))
+      continue;
+    g_ptr_array_add (planner->plan->warnings,
+                     g_strdup_printf ("guest %s: its %s on network %s is also "
+                                      "guest %s's; it gets none by DHCP",
+                                      host->guest, same_mac ? "MAC" : "address",
+                                      net->name, other->guest));
+    return false;
+  }
+  return true;
+}
+
 /* Host files: true where dnsmasq must be told to forget something. */
 static bool
 plan_host_files (Planner *planner, const VpNet *net,
@@ -517,12 +549,10 @@ plan_host_files (Planner *planner, const VpNet *net,
   g_autoptr (GList) names = NULL;
   bool forget = false;
 
-  for (guint i = 0; i < net->hosts->len; i++) {
-    const VpNetHost *host = net->hosts->pdata[i];
-    if (vp_cidr_contains (&net->address, &host->addr))
-      g_hash_table_insert (wanted, vp_dnsmasq_host_file (host),
+  for (guint i = 0; i < net->hosts->len; i++)
+    if (can_reserve (planner, net, i))
+      g_hash_table_insert (wanted, vp_dnsmasq_host_file (net->hosts->pdata[i]),
                            net->hosts->pdata[i]);
-  }
   names =
       g_list_sort (g_hash_table_get_keys (found->hosts), (GCompareFunc) strcmp);
   for (GList *at = names; at != NULL; at = at->next) {
@@ -865,6 +895,12 @@ vp_net_plan (const VpNetHostConfig *config, const VpNetWanted *wanted,
 
   plan->changes =
       g_ptr_array_new_with_free_func ((GDestroyNotify) vp_net_change_free);
+  plan->warnings = g_ptr_array_new_with_free_func (g_free);
+  if (found->tables->mixed && wanted->nets->len > 0)
+    g_ptr_array_add (plan->warnings,
+                     g_strdup ("both iptables-nft and iptables-legacy have "
+                               "tables on this host: what either of them "
+                               "drops is dropped"));
   if (!check_networks (&planner, error))
     return NULL;
   vp_forward_plan_choose (wanted, found->listeners, rules, &plan->chosen,

@@ -73,6 +73,7 @@ void vp_net_change_free (VpNetChange *change);
 typedef struct {
   GPtrArray *changes;  /* VpNetChange; empty: all is right */
   GPtrArray *forwards; /* VpForwardStatus, in wanted's order */
+  GPtrArray *warnings; /* char * */
   GPtrArray *chosen;   /* VpNetForward, borrowed from wanted */
   VpTables *tables;    /* wanted chains */
   VpNetState *state;   /* as it is when all changes are done */

@@ -51,6 +51,7 @@ typedef struct {
 typedef struct {
   VpTable table[VP_N_TABLES];
   GPtrArray *jumps; /* VpJump; wanted only */
+  bool mixed;       /* found: the other backend has tables as well */
 } VpTables;
 
 VpTables *vp_tables_new (void);

@@ -14,8 +14,9 @@ tests_net_net_peer_SOURCES = tests/net/net-peer.c
 tests_net_net_peer_CPPFLAGS = $(NET_TEST_CPPFLAGS)
 tests_net_net_peer_LDADD = $(GLIB_LIBS)
 
-SYSTEM_TESTS += tests/net/traffic-nft.sh tests/net/traffic-legacy.sh
-EXTRA_DIST += tests/net/net.sh tests/net/traffic.sh \
+SYSTEM_TESTS += tests/net/traffic-nft.sh tests/net/traffic-legacy.sh \
+	tests/net/faults.sh
+EXTRA_DIST += tests/net/net.sh tests/net/faults.sh tests/net/traffic.sh \
 	tests/net/traffic-nft.sh tests/net/traffic-legacy.sh
 
 NET_UNIT_TESTS = tests/net/test-addr tests/net/test-forward-plan \

@@ -146,6 +146,8 @@ apply (const VpNetHostConfig *config, const char *path, bool dry_run,
             vp_forward_state_to_string (status->state),
             status->reason != NULL ? status->reason : "-");
   }
+  for (guint i = 0; i < report->warnings->len; i++)
+    printf ("warning %s\n", (char *) report->warnings->pdata[i]);
   printf ("writes %u\n", report->writes);
   return 0;
 }

@@ -32,14 +32,15 @@ net_enter ()
 use_backend ()
 {
   local tool
-  rm -rf /run/alternatives
-  cp -a /etc/alternatives /run/alternatives
+  if [ ! -d /run/alternatives ]; then
+    cp -a /etc/alternatives /run/alternatives
+    mount --bind /run/alternatives /etc/alternatives
+  fi
   for tool in iptables iptables-save iptables-restore \
     ip6tables ip6tables-save ip6tables-restore; do
     ln -sfn "/usr/sbin/${tool%%-*}-$1${tool#"${tool%%-*}"}" \
       "/run/alternatives/$tool"
   done
-  mount --bind /run/alternatives /etc/alternatives
 }
 
 # make_host BACKEND: loopback, two networks of others, no rules.

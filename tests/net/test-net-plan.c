@@ -287,6 +287,29 @@ test_forwarding_of_others (Fixture *fixture, gconstpointer data)
 }
 
 static void
+test_warnings (Fixture *fixture, gconstpointer data)
+{
+  static const char *const text =
+      "net a 10.1.0.1/24;host a web 52:54:00:00:00:01 10.1.0.5;"
+      "host a twin 52:54:00:00:00:02 10.1.0.5;"
+      "host a copy 52:54:00:00:00:01 10.1.0.6;"
+      "host a far 52:54:00:00:00:04 10.2.0.5;"
+      "host a host 52:54:00:00:00:05 10.1.0.1";
+  static const char *const words[] = { "guest twin: its address",
+                                       "guest copy: its MAC",
+                                       "guest far: 10.2.0.5",
+                                       "guest host: 10.1.0.1" };
+  g_autoptr (FakeHost) host = fake_host_new ();
+  g_autoptr (VpNetReport) report = apply (fixture, host, text, NULL);
+  const VpDnsmasqFound *found = host->now->dnsmasq->pdata[0];
+
+  g_assert_cmpuint (report->warnings->len, ==, G_N_ELEMENTS (words));
+  for (guint i = 0; i < report->warnings->len; i++)
+    g_assert_nonnull (strstr (report->warnings->pdata[i], words[i]));
+  g_assert_cmpuint (g_hash_table_size (found->hosts), ==, 1);
+}
+
+static void
 test_user_chain (Fixture *fixture, gconstpointer data)
 {
   g_autoptr (FakeHost) host = fake_host_new ();
@@ -341,6 +364,7 @@ main (int argc, char **argv)
     { "/net-plan/forwarding-of-others", test_forwarding_of_others },
     { "/net-plan/user-chain", test_user_chain },
     { "/net-plan/hairpin", test_hairpin },
+    { "/net-plan/warnings", test_warnings },
   };
 
   g_test_init (&argc, &argv, NULL);
