@@ -28,3 +28,28 @@ tests_storage_test_sandbox_SOURCES = tests/storage/test-sandbox.c \
 	storage/sandbox.c
 tests_storage_test_sandbox_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
 tests_storage_test_sandbox_LDADD = libvprov-image.la
+
+# The image engine; its tests share a list of formats and a file in memory.
+check_LTLIBRARIES += tests/storage/libengine.la
+tests_storage_libengine_la_SOURCES = tests/storage/engine-cases.c \
+	tests/storage/engine-cases.h tests/storage/fake-file.c \
+	tests/storage/fake-file.h
+tests_storage_libengine_la_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
+tests_storage_libengine_la_LIBADD = libvprov-image.la
+engine_cppflags = $(libvprov_image_la_CPPFLAGS)
+engine_ldadd = tests/storage/libengine.la
+
+check_PROGRAMS += tests/storage/test-layout
+TESTS += tests/storage/test-layout
+tests_storage_test_layout_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_layout_LDADD = $(engine_ldadd)
+
+check_PROGRAMS += tests/storage/test-table
+TESTS += tests/storage/test-table
+tests_storage_test_table_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_table_LDADD = $(engine_ldadd)
+
+check_PROGRAMS += tests/storage/test-file
+TESTS += tests/storage/test-file
+tests_storage_test_file_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_file_LDADD = $(engine_ldadd)

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* engine-cases: the list, and helpers over images in memory. */
+#include "config.h"
+
+#include "tests/storage/engine-cases.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const EngineCase engine_cases[] = {
+  { "raw", "raw", "", false, false },
+  { "qcow2", "qcow2", "", true, true },
+  { "qcow2-v2", "qcow2", "compat=0.10", true, true },
+  { "qcow2-512", "qcow2", "cluster_size=512", true, true },
+  { "qcow2-v2-512", "qcow2", "cluster_size=512,compat=v2", true, true },
+  { "qcow2-4k", "qcow2", "cluster_size=4k", true, true },
+  { "qcow2-2m", "qcow2", "cluster_size=2M", true, true },
+  { "qcow2-rc1", "qcow2", "cluster_size=4k,refcount_bits=1", true, true },
+  { "qcow2-rc4", "qcow2", "cluster_size=512,refcount_bits=4", true, true },
+  { "qcow2-rc64", "qcow2", "cluster_size=512,refcount_bits=64", true, true },
+  { "qcow2-lazy", "qcow2", "cluster_size=4k,lazy_refcounts=on", true, true },
+  { "qcow2-zstd", "qcow2", "compression_type=zstd", true, true },
+  { NULL },
+};
+
+void
+case_options (const EngineCase *c, VpCreateOptions *options)
+{
+  const VpFormat *format = vp_formats_find (c->format, NULL);
+  g_assert_nonnull (format);
+  g_auto (GStrv) pairs = g_strsplit (c->options, ",", -1);
+  for (char **pair = pairs; *pair; pair++) {
+    char *value = strchr (*pair, '=');
+    g_assert_nonnull (value);
+    *value++ = '\0';
+    ASSERT_OK (vp_create_options_set (options, format, *pair, value, &error));
+  }
+}
+
+VpFile *
+case_create (const EngineCase *c, FakeGate *gate, const char *name,
+             uint64_t size, const char *backing, const char *backing_format)
+{
+  VpCreateOptions options = VP_CREATE_OPTIONS_INIT;
+  case_options (c, &options);
+  options.size = size;
+  options.backing_name = backing;
+  options.backing_format = backing_format;
+  VpFile *file = fake_file_new (name);
+  ASSERT_OK (
+      vp_image_create_file (file, c->format, &options, &gate->opener, &error));
+  return file;
+}
+
+VpImage *
+case_open (const EngineCase *c, FakeGate *gate, VpFile *file,
+           VpImageFlags flags)
+{
+  g_autoptr (GError) error = NULL;
+  VpImage *image =
+      vp_image_open_file (file, c->format, flags, &gate->opener, &error);
+  g_assert_no_error (error);
+  return image;
+}
+
+static void
+run_check (VpFile *file, const char *format, VpRepair repair,
+           VpCheckResult *result)
+{
+  g_autoptr (GError) open_error = NULL;
+  VpImageFlags flags = VP_IMAGE_CHECK | VP_IMAGE_NO_BACKING;
+  if (repair != VP_REPAIR_NOTHING)
+    flags |= VP_IMAGE_WRITABLE;
+  g_autoptr (VpImage) image =
+      vp_image_open_file (file, format, flags, NULL, &open_error);
+  g_assert_no_error (open_error);
+  ASSERT_OK (vp_check_image (image, repair, NULL, result, &error));
+}
+
+void
+case_check (const EngineCase *c, VpFile *file, uint64_t most_leaks)
+{
+  if (!c->checks)
+    return;
+  g_auto (VpCheckResult) result = { 0 };
+  run_check (file, c->format, VP_REPAIR_NOTHING, &result);
+  if (result.corruptions > 0 || result.leaks > most_leaks)
+    for (guint i = 0; i < MIN (result.messages->len, 10); i++)
+      g_test_message ("%s: %s", c->name,
+                      (char *) g_ptr_array_index (result.messages, i));
+  g_assert_cmpuint (result.corruptions, ==, 0);
+  g_assert_cmpuint (result.check_errors, ==, 0);
+  g_assert_cmpuint (result.leaks, <=, most_leaks);
+}
+
+void
+case_repair (const EngineCase *c, VpFile *file)
+{
+  if (!c->checks)
+    return;
+  g_auto (VpCheckResult) result = { 0 };
+  run_check (file, c->format, VP_REPAIR_LEAKS, &result);
+  g_assert_cmpuint (result.corruptions, ==, 0);
+  g_assert_cmpuint (result.leaks, ==, 0);
+  case_check (c, file, 0);
+}
+
+void
+case_add_all (const char *path, void (*test) (gconstpointer))
+{
+  for (const EngineCase *c = engine_cases; c->name; c++) {
+    g_autofree char *name = g_strdup_printf ("%s/%s", path, c->name);
+    g_test_add_data_func (name, c, test);
+  }
+}
+
+uint64_t
+test_seed (void)
+{
+  const char *text = getenv ("VP_TEST_SEED");
+  uint64_t seed =
+      text ? g_ascii_strtoull (text, NULL, 0) : (uint64_t) g_get_real_time ();
+  g_test_message ("seed %" G_GUINT64_FORMAT " (set VP_TEST_SEED to repeat)",
+                  seed);
+  return seed;
+}
+
+/* xorshift with a multiplication; any seed will do. */
+uint64_t
+random_next (Random *random)
+{
+  uint64_t x = random->state + UINT64_C (0x9e3779b97f4a7c15);
+  random->state = x;
+  x = (x ^ x >> 30) * UINT64_C (0xbf58476d1ce4e5b9);
+  x = (x ^ x >> 27) * UINT64_C (0x94d049bb133111eb);
+  return x ^ x >> 31;
+}
+
+uint64_t
+random_below (Random *random, uint64_t limit)
+{
+  return random_next (random) % limit;
+}
+
+void
+random_fill (Random *random, uint8_t *bytes, size_t len)
+{
+  for (size_t at = 0; at < len; at += 8) {
+    uint64_t value = random_next (random);
+    memcpy (bytes + at, &value, MIN (8, len - at));
+  }
+}
+
+unsigned
+test_rounds (unsigned quick, unsigned thorough)
+{
+  return getenv ("VP_TEST_LONG") ? thorough : quick;
+}
+
+const char *
+test_samples (void)
+{
+  static char *path;
+  const char *given = getenv ("VP_SAMPLES");
+  const char *source = getenv ("VP_SRCDIR");
+  g_free (path);
+  path = given ? g_strdup (given)
+               : g_build_filename (source ? source : ".", "..", "shared",
+                                   "samples", NULL);
+  return g_file_test (path, G_FILE_TEST_IS_DIR) ? path : NULL;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* engine-cases: the one list of formats and options that every engine test
+ * runs over, and what those tests share.  A new format joins the table and
+ * inherits all cases. */
+#pragma once
+
+#include "storage/check.h"
+#include "storage/copy.h"
+#include "storage/formats.h"
+#include "storage/image.h"
+#include "tests/storage/fake-file.h"
+
+typedef struct {
+  const char *name, *format;
+  const char *options; /* "cluster_size=512,compat=0.10" */
+  bool backing;        /* has backing files */
+  bool checks;         /* has a check */
+} EngineCase;
+
+/* Ends with a NULL name. */
+extern const EngineCase engine_cases[];
+
+/* Parses the options of a case. */
+void case_options (const EngineCase *c, VpCreateOptions *options);
+/* backing may be NULL; its file is known to gate by its name. */
+VpFile *case_create (const EngineCase *c, FakeGate *gate, const char *name,
+                     uint64_t size, const char *backing,
+                     const char *backing_format);
+VpImage *case_open (const EngineCase *c, FakeGate *gate, VpFile *file,
+                    VpImageFlags flags);
+/* No corruption, and at most that many leaks. */
+void case_check (const EngineCase *c, VpFile *file, uint64_t most_leaks);
+void case_repair (const EngineCase *c, VpFile *file);
+
+/* The call names &error; it must succeed. */
+#define ASSERT_OK(call)                                                        \
+  do {                                                                         \
+    g_autoptr (GError) error = NULL;                                           \
+    bool call_ok = (call);                                                     \
+    g_assert_no_error (error);                                                 \
+    g_assert_true (call_ok);                                                   \
+  } while (0)
+
+/* One test for each case: PATH/CASE. */
+void case_add_all (const char *path, void (*test) (gconstpointer));
+
+/* A small generator whose seed is printed: VP_TEST_SEED sets it. */
+typedef struct {
+  uint64_t state;
+} Random;
+uint64_t test_seed (void);
+uint64_t random_next (Random *random);
+uint64_t random_below (Random *random, uint64_t limit);
+void random_fill (Random *random, uint8_t *bytes, size_t len);
+
+/* "make check" runs a part, "make check-long" (VP_TEST_LONG=1) much more. */
+unsigned test_rounds (unsigned quick, unsigned thorough);
+/* The name of a folder of sample images, or NULL. */
+const char *test_samples (void);

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* fake-file: bytes in one growing buffer. */
+#include "config.h"
+
+#include "tests/storage/fake-file.h"
+
+#include <string.h>
+
+#include "storage/error.h"
+
+#define MAX_SIZE (UINT64_C (1) << 30)
+
+typedef struct {
+  VpFile parent;
+  uint8_t *bytes;
+  uint64_t size, capacity;
+  unsigned fail_at, count;
+  bool forever, failed;
+  GPtrArray *log;
+} FakeFile;
+
+static bool
+resize (FakeFile *fake, uint64_t size, GError **error)
+{
+  if (size > MAX_SIZE) {
+    g_set_error_literal (error, G_FILE_ERROR, G_FILE_ERROR_NOSPC,
+                         "the fake disk is full");
+    return false;
+  }
+  if (size > fake->capacity) {
+    uint64_t capacity = MAX (size, fake->capacity * 2);
+    fake->bytes = g_realloc (fake->bytes, capacity);
+    memset (fake->bytes + fake->capacity, 0, capacity - fake->capacity);
+    fake->capacity = capacity;
+  }
+  if (size < fake->size)
+    memset (fake->bytes + size, 0, fake->size - size);
+  fake->size = size;
+  return true;
+}
+
+static void
+op_free (gpointer data)
+{
+  FakeOp *op = data;
+  g_free (op->bytes);
+  g_free (op);
+}
+
+/* Every change passes here first. */
+static bool
+enter (FakeFile *fake, FakeKind kind, uint64_t offset, uint64_t length,
+       const void *bytes, GError **error)
+{
+  fake->count++;
+  bool now = fake->fail_at > 0 && fake->count == fake->fail_at;
+  bool after =
+      fake->fail_at > 0 && fake->count > fake->fail_at && fake->forever;
+  if (now || after) {
+    fake->failed = true;
+    g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_IO,
+                 "%s: change %u was made to fail", fake->parent.name,
+                 fake->count);
+    return false;
+  }
+  if (fake->log) {
+    FakeOp *op = g_new0 (FakeOp, 1);
+    op->kind = kind;
+    op->offset = offset;
+    op->length = length;
+    op->bytes = kind == FAKE_WRITE ? g_memdup2 (bytes, length) : NULL;
+    g_ptr_array_add (fake->log, op);
+  }
+  return true;
+}
+
+static bool
+fake_read (VpFile *file, uint64_t offset, void *buffer, size_t len,
+           GError **error)
+{
+  FakeFile *fake = (FakeFile *) file;
+  size_t have =
+      offset < fake->size ? (size_t) MIN (len, fake->size - offset) : 0;
+  if (have > 0)
+    memcpy (buffer, fake->bytes + offset, have);
+  memset ((uint8_t *) buffer + have, 0, len - have);
+  return true;
+}
+
+static bool
+put (FakeFile *fake, uint64_t offset, const void *bytes, size_t len,
+     GError **error)
+{
+  if (offset + len > fake->size && !resize (fake, offset + len, error))
+    return false;
+  memcpy (fake->bytes + offset, bytes, len);
+  return true;
+}
+
+static bool
+fake_write (VpFile *file, uint64_t offset, const void *buffer, size_t len,
+            GError **error)
+{
+  FakeFile *fake = (FakeFile *) file;
+  return enter (fake, FAKE_WRITE, offset, len, buffer, error) &&
+         put (fake, offset, buffer, len, error);
+}
+
+static void
+wipe (FakeFile *fake, uint64_t offset, uint64_t length)
+{
+  if (offset < fake->size)
+    memset (fake->bytes + offset, 0, MIN (length, fake->size - offset));
+}
+
+static bool
+fake_punch (VpFile *file, uint64_t offset, uint64_t length, GError **error)
+{
+  FakeFile *fake = (FakeFile *) file;
+  if (!enter (fake, FAKE_PUNCH, offset, length, NULL, error))
+    return false;
+  wipe (fake, offset, length);
+  return true;
+}
+
+static bool
+fake_truncate (VpFile *file, uint64_t size, GError **error)
+{
+  FakeFile *fake = (FakeFile *) file;
+  return enter (fake, FAKE_TRUNCATE, 0, size, NULL, error) &&
+         resize (fake, size, error);
+}
+
+static bool
+fake_flush (VpFile *file, GError **error)
+{
+  return enter ((FakeFile *) file, FAKE_FLUSH, 0, 0, NULL, error);
+}
+
+static bool
+fake_get_size (VpFile *file, uint64_t *ret_size, GError **error)
+{
+  *ret_size = ((FakeFile *) file)->size;
+  return true;
+}
+
+/* Pages of zeros are holes: that is how a new file looks. */
+static bool
+fake_extent (VpFile *file, uint64_t offset, uint64_t length, bool *ret_data,
+             uint64_t *ret_length, GError **error)
+{
+  FakeFile *fake = (FakeFile *) file;
+  uint64_t at = offset, end = MIN (offset + length, fake->size);
+  bool first = true;
+  *ret_data = false;
+  *ret_length = length;
+  while (at < end) {
+    uint64_t page_end = MIN (end, (at | 4095) + 1);
+    bool data = false;
+    for (uint64_t i = at; i < page_end && !data; i++)
+      data = fake->bytes[i] != 0;
+    if (first)
+      *ret_data = data;
+    else if (data != *ret_data) {
+      *ret_length = at - offset;
+      return true;
+    }
+    first = false;
+    at = page_end;
+  }
+  if (*ret_data)
+    *ret_length = end - offset;
+  return true;
+}
+
+static void
+fake_close (VpFile *file)
+{
+  FakeFile *fake = (FakeFile *) file;
+  g_free (fake->bytes);
+  g_clear_pointer (&fake->log, g_ptr_array_unref);
+}
+
+static const VpFileClass fake_class = {
+  .read = fake_read,
+  .write = fake_write,
+  .punch = fake_punch,
+  .truncate = fake_truncate,
+  .flush = fake_flush,
+  .get_size = fake_get_size,
+  .extent = fake_extent,
+  .close = fake_close,
+};
+
+VpFile *
+fake_file_new (const char *name)
+{
+  FakeFile *fake = g_new0 (FakeFile, 1);
+  vp_file_init (&fake->parent, &fake_class, name, true);
+  return &fake->parent;
+}
+
+VpFile *
+fake_file_copy (VpFile *file, const char *name)
+{
+  FakeFile *from = (FakeFile *) file;
+  VpFile *to = fake_file_new (name);
+  g_assert_true (resize ((FakeFile *) to, from->size, NULL));
+  if (from->size > 0)
+    memcpy (((FakeFile *) to)->bytes, from->bytes, from->size);
+  return to;
+}
+
+const uint8_t *
+fake_file_bytes (VpFile *file, uint64_t *ret_size)
+{
+  *ret_size = ((FakeFile *) file)->size;
+  return ((FakeFile *) file)->bytes;
+}
+
+void
+fake_file_poke (VpFile *file, uint64_t offset, const void *bytes, size_t len)
+{
+  g_assert_true (put ((FakeFile *) file, offset, bytes, len, NULL));
+}
+
+void
+fake_file_fail (VpFile *file, unsigned nth, bool forever)
+{
+  FakeFile *fake = (FakeFile *) file;
+  fake->fail_at = nth;
+  fake->count = 0;
+  fake->forever = forever;
+  fake->failed = false;
+}
+
+unsigned
+fake_file_count (VpFile *file)
+{
+  return ((FakeFile *) file)->count;
+}
+
+bool
+fake_file_has_failed (VpFile *file)
+{
+  return ((FakeFile *) file)->failed;
+}
+
+GPtrArray *
+fake_file_record (VpFile *file)
+{
+  FakeFile *fake = (FakeFile *) file;
+  g_clear_pointer (&fake->log, g_ptr_array_unref);
+  fake->log = g_ptr_array_new_with_free_func (op_free);
+  return fake->log;
+}
+
+void
+fake_op_apply (const FakeOp *op, VpFile *file)
+{
+  FakeFile *fake = (FakeFile *) file;
+  switch (op->kind) {
+  case FAKE_WRITE:
+    g_assert_true (put (fake, op->offset, op->bytes, op->length, NULL));
+    break;
+  case FAKE_PUNCH: wipe (fake, op->offset, op->length); break;
+  case FAKE_TRUNCATE: g_assert_true (resize (fake, op->length, NULL)); break;
+  case FAKE_FLUSH:
+  default: break;
+  }
+}
+
+void
+fake_op_apply_torn (const FakeOp *op, VpFile *file, uint64_t kept)
+{
+  g_assert_cmpint (op->kind, ==, FAKE_WRITE);
+  unsigned piece = 0;
+  for (uint64_t at = 0; at < op->length; piece++) {
+    uint64_t end = MIN (op->length, ((op->offset + at) | 511) + 1 - op->offset);
+    if (kept >> piece % 64 & 1)
+      g_assert_true (put ((FakeFile *) file, op->offset + at, op->bytes + at,
+                          end - at, NULL));
+    at = end;
+  }
+}
+
+/* ---- the gate ----------------------------------------------------------- */
+
+static VpFile *
+gate_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
+           GError **error)
+{
+  FakeGate *gate = (FakeGate *) opener;
+  gate->n_asked++;
+  VpFile *file = g_hash_table_lookup (gate->files, claim->name);
+  if (file)
+    return vp_file_ref (file);
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED, "no file '%s'",
+               claim->name);
+  return NULL;
+}
+
+static void
+unref_file (gpointer file)
+{
+  vp_file_unref (file);
+}
+
+void
+fake_gate_init (FakeGate *gate)
+{
+  gate->opener = (VpOpener){ .open = gate_open };
+  gate->n_asked = 0;
+  gate->files =
+      g_hash_table_new_full (g_str_hash, g_str_equal, NULL, unref_file);
+}
+
+void
+fake_gate_clear (FakeGate *gate)
+{
+  g_clear_pointer (&gate->files, g_hash_table_unref);
+}
+
+void
+fake_gate_add (FakeGate *gate, VpFile *file)
+{
+  g_hash_table_replace (gate->files, file->name, vp_file_ref (file));
+}

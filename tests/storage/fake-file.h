@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* fake-file: a file in memory that can be made to fail, that remembers what
+ * was done to it, and that can be built again as a power cut would have left
+ * it.  Sets of such files stand behind a gate, so that chains need no disk. */
+#pragma once
+
+#include "storage/format.h"
+
+typedef enum { FAKE_WRITE, FAKE_PUNCH, FAKE_TRUNCATE, FAKE_FLUSH } FakeKind;
+
+typedef struct {
+  FakeKind kind;
+  uint64_t offset, length; /* TRUNCATE: length is the new size */
+  uint8_t *bytes;          /* WRITE */
+} FakeOp;
+
+VpFile *fake_file_new (const char *name);
+VpFile *fake_file_copy (VpFile *file, const char *name);
+const uint8_t *fake_file_bytes (VpFile *file, uint64_t *ret_size);
+void fake_file_poke (VpFile *file, uint64_t offset, const void *bytes,
+                     size_t len);
+
+/* The nth change from now on fails (1: the next one); 0: none.  forever: and
+ * all after it. */
+void fake_file_fail (VpFile *file, unsigned nth, bool forever);
+/* Changes seen since fake_file_fail (). */
+unsigned fake_file_count (VpFile *file);
+bool fake_file_has_failed (VpFile *file);
+
+/* From now on changes are remembered, in FakeOp; borrowed. */
+GPtrArray *fake_file_record (VpFile *file);
+void fake_op_apply (const FakeOp *op, VpFile *file);
+/* Only the 512-byte pieces of a write whose bit is set in kept (bit n % 64 for
+ * piece n). */
+void fake_op_apply_torn (const FakeOp *op, VpFile *file, uint64_t kept);
+
+/* A gate to files in memory, by name. */
+typedef struct {
+  VpOpener opener;
+  GHashTable *files; /* name -> VpFile */
+  unsigned n_asked;
+} FakeGate;
+void fake_gate_init (FakeGate *gate);
+void fake_gate_clear (FakeGate *gate);
+void fake_gate_add (FakeGate *gate, VpFile *file); /* by its name; a ref */
