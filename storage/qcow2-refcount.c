@@ -113,21 +113,39 @@ add_block (Qcow2 *q, uint64_t number, GError **error)
   return true;
 }
 
-/* Clusters for a table of entries and for the refblocks that count them all,
- * where everything lies at the start of a new stretch. */
+/* Refblocks for an area that begins with them. */
 static uint64_t
-blocks_for_growth (const Qcow2 *q, uint64_t table_clusters)
+blocks_for_area (const Qcow2 *q, uint64_t clusters)
 {
   uint64_t blocks = 1, stretch = UINT64_C (1) << q->refblock_bits;
-  while ((table_clusters + blocks + stretch - 1) / stretch > blocks)
+  while ((clusters + blocks + stretch - 1) / stretch > blocks)
     blocks++;
   return blocks;
 }
 
-/* A larger reftable, in the first stretch that the old one cannot count:
+/* An area from the first cluster of stretch number on, nothing of which was
+ * counted before; its refblocks are named in table:
  *
- *     refblock ... refblock | reftable .......... |
+ *     refblock ... refblock | clusters .......... |
  */
+static void
+make_area (Qcow2 *q, uint8_t *table, uint64_t number, uint64_t clusters)
+{
+  uint64_t stretch = UINT64_C (1) << q->refblock_bits;
+  uint64_t blocks = blocks_for_area (q, clusters);
+  uint64_t start = number << q->refblock_bits;
+  for (uint64_t i = 0; i < blocks; i++) {
+    uint64_t offset = (start + i) << q->header.cluster_bits;
+    uint8_t *block =
+        vp_tables_add (q->tables, offset, (size_t) q->cluster_size);
+    uint64_t left = blocks + clusters - i * stretch;
+    for (uint64_t k = 0; k < MIN (left, stretch); k++)
+      qcow2_entry_set (block, q->header.refcount_order, k, 1);
+    vp_be64_set (table + 8 * (number + i), offset);
+  }
+}
+
+/* A larger reftable, in the first stretch that the old one cannot count. */
 static bool
 grow_reftable (Qcow2 *q, uint64_t number, GError **error)
 {
@@ -136,7 +154,7 @@ grow_reftable (Qcow2 *q, uint64_t number, GError **error)
   for (;;) {
     clusters = (entries + per_cluster - 1) / per_cluster;
     entries = clusters * per_cluster;
-    blocks = blocks_for_growth (q, clusters);
+    blocks = blocks_for_area (q, clusters);
     if (old + blocks <= entries)
       break;
     entries = old + blocks;
@@ -153,19 +171,10 @@ grow_reftable (Qcow2 *q, uint64_t number, GError **error)
       !qcow2_note_metadata (q, start, area, error))
     return false;
 
-  uint64_t stretch = UINT64_C (1) << q->refblock_bits;
   uint8_t *table =
       vp_tables_add (q->tables, table_offset, (size_t) entries * 8);
   memcpy (table, qcow2_reftable (q), (size_t) old * 8);
-  for (uint64_t i = 0; i < blocks; i++) {
-    uint64_t offset = start + i * q->cluster_size;
-    uint8_t *block =
-        vp_tables_add (q->tables, offset, (size_t) q->cluster_size);
-    uint64_t used = MIN (blocks + clusters - i * stretch, stretch);
-    for (uint64_t k = 0; k < used; k++)
-      qcow2_entry_set (block, q->header.refcount_order, k, 1);
-    vp_be64_set (table + 8 * (old + i), offset);
-  }
+  make_area (q, table, old, clusters);
   uint64_t old_offset = q->header.reftable_offset;
   vp_tables_pin (q->tables, table_offset);
   vp_tables_forget (q->tables, old_offset);
@@ -293,6 +302,37 @@ take (Qcow2 *q, uint64_t cluster, uint64_t count, GError **error)
   return true;
 }
 
+/* More clusters in a row than lie between two refblocks: behind all others,
+ * with their refblocks before them. */
+static bool
+allocate_area (Qcow2 *q, uint64_t clusters, uint64_t *ret_offset,
+               GError **error)
+{
+  uint64_t blocks = blocks_for_area (q, clusters), number;
+  for (;;) {
+    number = q->reftable_entries;
+    const uint8_t *table = qcow2_reftable (q);
+    while (number > 0 && vp_be64_get (table + 8 * (number - 1)) == 0)
+      number--;
+    if (number + blocks <= q->reftable_entries)
+      break;
+    if (!grow_reftable (q, number + 2 * blocks, error))
+      return false;
+  }
+  uint64_t first = number << q->refblock_bits;
+  uint64_t start = first << q->header.cluster_bits;
+  if (!check_space (q, first, blocks + clusters, error) ||
+      !qcow2_check_overlap (
+          q, start, (blocks + clusters) << q->header.cluster_bits, error) ||
+      !qcow2_note_metadata (q, start, blocks * q->cluster_size, error))
+    return false;
+  make_area (q, qcow2_reftable (q), number, clusters);
+  vp_tables_dirty (q->tables, q->header.reftable_offset, (size_t) number * 8,
+                   (size_t) blocks * 8, QCOW2_ORDER_REFTABLE);
+  *ret_offset = start + blocks * q->cluster_size;
+  return true;
+}
+
 bool
 qcow2_allocate (Qcow2 *q, uint64_t wanted, bool exact, uint64_t *ret_offset,
                 uint64_t *ret_count, GError **error)
@@ -300,6 +340,8 @@ qcow2_allocate (Qcow2 *q, uint64_t wanted, bool exact, uint64_t *ret_offset,
   uint64_t cluster = MAX (q->free_hint, 1), first_free = 0, count;
   if (q->broken)
     return qcow2_corrupt (q, error, "marked as corrupt; nothing is written");
+  if (exact && wanted > UINT64_C (1) << q->refblock_bits >> 1)
+    return allocate_area (q, wanted, ret_offset, error);
   for (;;) {
     if (!next_free (q, &cluster, error) ||
         !count_free (q, cluster, wanted, &count, error))

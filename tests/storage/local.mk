@@ -53,3 +53,8 @@ check_PROGRAMS += tests/storage/test-file
 TESTS += tests/storage/test-file
 tests_storage_test_file_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_file_LDADD = $(engine_ldadd)
+
+check_PROGRAMS += tests/storage/test-image
+TESTS += tests/storage/test-image
+tests_storage_test_image_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_image_LDADD = $(engine_ldadd)
