@@ -58,3 +58,8 @@ check_PROGRAMS += tests/storage/test-image
 TESTS += tests/storage/test-image
 tests_storage_test_image_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_image_LDADD = $(engine_ldadd)
+
+check_PROGRAMS += tests/storage/test-crash
+TESTS += tests/storage/test-crash
+tests_storage_test_crash_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_crash_LDADD = $(engine_ldadd)

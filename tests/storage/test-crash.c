@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What is left when a write fails, or when the power does.
+ *
+ * Each 512-byte sector of the guest bears its number and a version.  A history
+ * keeps, for each sector, the version that a flush has acknowledged and all
+ * that came after it: only these may be found again.  Bytes of another
+ * address, or of an older version, are a failure, and so is any corruption;
+ * leaks are not, and repair must remove them. */
+#include "config.h"
+
+#include <string.h>
+
+#include "storage/error.h"
+#include "tests/storage/engine-cases.h"
+
+#define SECTORS 1024u
+#define SIZE    (SECTORS * UINT64_C (512))
+#define MAX_OPS 400u
+
+/* ---- history ------------------------------------------------------------ */
+
+typedef struct {
+  uint32_t first, count; /* sectors */
+  uint32_t version;      /* 0: zeros */
+  unsigned begun, ended; /* file changes seen before and after */
+  bool flush, ok;
+} Event;
+
+typedef struct {
+  Event events[MAX_OPS];
+  unsigned n_events;
+} History;
+
+static void
+fill_sector (uint8_t *bytes, uint32_t sector, uint32_t version)
+{
+  uint64_t words[64];
+  if (version == 0) {
+    memset (bytes, 0, 512);
+    return;
+  }
+  for (unsigned i = 0; i < 64; i++)
+    words[i] = ((uint64_t) sector << 32 | version) *
+               (UINT64_C (0x9e3779b97f4a7c15) + 2 * i);
+  memcpy (bytes, words, 512);
+}
+
+static bool
+sector_is (const uint8_t *bytes, uint32_t sector, uint32_t version)
+{
+  uint8_t wanted[512];
+  fill_sector (wanted, sector, version);
+  return memcmp (bytes, wanted, 512) == 0;
+}
+
+/* May the sector look like that, where the file's changes up to n_changes
+ * happened? */
+static bool
+sector_allowed (const History *h, const uint8_t *bytes, uint32_t sector,
+                unsigned n_changes)
+{
+  unsigned last_flush = 0;
+  for (unsigned i = 0; i < h->n_events; i++)
+    if (h->events[i].flush && h->events[i].ok &&
+        h->events[i].ended <= n_changes)
+      last_flush = i;
+  /* Newest first; the one that the flush found ends the search. */
+  for (unsigned i = h->n_events; i-- > 0;) {
+    const Event *e = &h->events[i];
+    if (e->flush || e->begun > n_changes || sector < e->first ||
+        sector >= e->first + e->count)
+      continue;
+    if (sector_is (bytes, sector, e->version))
+      return true;
+    /* One that failed may have happened or not: look further. */
+    if (i < last_flush && e->ok)
+      return false;
+  }
+  return sector_is (bytes, sector, 0);
+}
+
+/* ---- a workload --------------------------------------------------------- */
+
+typedef struct {
+  const EngineCase *c;
+  FakeGate gate;
+  Random random;
+  VpFile *file;
+  VpImage *image;
+  History history;
+  uint32_t version;
+} World;
+
+static Event *
+begin (World *w, uint32_t first, uint32_t count, uint32_t version)
+{
+  Event *e = &w->history.events[w->history.n_events++];
+  g_assert_cmpuint (w->history.n_events, <, MAX_OPS);
+  *e = (Event){ first, count, version, fake_file_count (w->file),
+                0,     false, false };
+  return e;
+}
+
+static bool
+write_sectors (World *w, uint32_t first, uint32_t count)
+{
+  g_autofree uint8_t *bytes = g_malloc (count * 512u);
+  Event *e = begin (w, first, count, ++w->version);
+  for (uint32_t i = 0; i < count; i++)
+    fill_sector (bytes + i * 512u, first + i, e->version);
+  e->ok = vp_image_write (w->image, first * UINT64_C (512), bytes, count * 512u,
+                          NULL);
+  e->ended = fake_file_count (w->file);
+  return e->ok;
+}
+
+/* A discard leaves a sector alone or makes it zero. */
+static bool
+zero_sectors (World *w, uint32_t first, uint32_t count, unsigned how)
+{
+  uint64_t offset = first * UINT64_C (512), length = count * UINT64_C (512);
+  Event *e = begin (w, first, count, 0);
+  bool ok = how == 0 ? vp_image_discard (w->image, offset, length, NULL)
+                     : vp_image_zero (w->image, offset, length, how == 1, NULL);
+  e->ok = ok && how != 0;
+  e->ended = fake_file_count (w->file);
+  return ok;
+}
+
+static bool
+flush (World *w)
+{
+  Event *e = begin (w, 0, 0, 0);
+  e->flush = true;
+  e->ok = vp_image_flush (w->image, NULL);
+  e->ended = fake_file_count (w->file);
+  return e->ok;
+}
+
+static void
+one_operation (World *w)
+{
+  uint32_t count = 1 + (uint32_t) random_below (
+                           &w->random, random_below (&w->random, 3) ? 12 : 300);
+  uint32_t first = (uint32_t) random_below (&w->random, SECTORS - count + 1);
+  uint64_t dice = random_below (&w->random, 10);
+  /* Whole clusters more often, or nothing would ever be freed. */
+  if (dice < 5 && random_below (&w->random, 2)) {
+    first &= ~7u;
+    count = MIN ((count + 7) & ~7u, SECTORS - first);
+  }
+  if (dice == 0)
+    (void) zero_sectors (w, first, count, 0);
+  else if (dice < 3)
+    (void) zero_sectors (w, first, count, (unsigned) dice);
+  else if (dice == 3)
+    (void) flush (w);
+  else
+    (void) write_sectors (w, first, count);
+}
+
+static void
+world_init (World *w, gconstpointer c, uint64_t seed)
+{
+  memset (w, 0, sizeof *w);
+  w->c = c;
+  w->random.state = seed;
+  fake_gate_init (&w->gate);
+  w->file = case_create (c, &w->gate, "disk", SIZE, NULL, NULL);
+  w->image = case_open (c, &w->gate, w->file, VP_IMAGE_WRITABLE);
+}
+
+static void
+world_clear (World *w)
+{
+  vp_image_free (w->image);
+  vp_file_unref (w->file);
+  fake_gate_clear (&w->gate);
+}
+
+/* ---- judging ------------------------------------------------------------ */
+
+static void
+judge_data (World *w, VpFile *file, unsigned n_changes, const char *what)
+{
+  g_autofree uint8_t *bytes = g_malloc (SIZE);
+  g_autoptr (VpImage) image = case_open (w->c, &w->gate, file, 0);
+  ASSERT_OK (vp_image_read (image, 0, bytes, SIZE, &error));
+  for (uint32_t s = 0; s < SECTORS; s++)
+    if (!sector_allowed (&w->history, bytes + s * 512u, s, n_changes))
+      g_error ("%s, %s after %u changes: sector %u holds neither old nor new "
+               "bytes",
+               w->c->name, what, n_changes, s);
+}
+
+/* Consistent but for leaks, old or new bytes, and in good health again after
+ * the repair. */
+static void
+judge (World *w, VpFile *file, unsigned n_changes, const char *what)
+{
+  case_check (w->c, file, UINT64_MAX);
+  judge_data (w, file, n_changes, what);
+  case_repair (w->c, file);
+  judge_data (w, file, n_changes, what);
+}
+
+/* ---- failing writes ----------------------------------------------------- */
+
+static unsigned
+run_failing (const EngineCase *c, uint64_t seed, unsigned nth, bool forever)
+{
+  World w;
+  world_init (&w, c, seed);
+  fake_file_fail (w.file, nth, forever);
+  for (unsigned i = 0; i < 40; i++)
+    one_operation (&w);
+  (void) flush (&w);
+  unsigned changes = fake_file_count (w.file);
+  bool failed = fake_file_has_failed (w.file);
+  g_clear_pointer (&w.image, vp_image_free);
+  fake_file_fail (w.file, 0, false);
+  g_autoptr (VpFile) left = fake_file_copy (w.file, "disk");
+  judge (&w, left, UINT_MAX, forever ? "failing for ever" : "failing once");
+  world_clear (&w);
+  return failed ? changes : 0;
+}
+
+static void
+test_failing (gconstpointer data)
+{
+  uint64_t seed = test_seed ();
+  unsigned states = 0, step = test_rounds (9, 1);
+  for (unsigned forever = 0; forever < 2; forever++)
+    for (unsigned nth = 1; run_failing (data, seed, nth, forever) > 0;
+         nth += step)
+      states++;
+  g_test_message ("%u failures", states);
+  g_assert_cmpuint (states, >, 3);
+}
+
+/* ---- power cuts --------------------------------------------------------- */
+
+/* Every change of the file up to a point, none after. */
+static unsigned
+cut_prefixes (World *w, VpFile *start, GPtrArray *log, unsigned step)
+{
+  g_autoptr (VpFile) file = fake_file_copy (start, "disk");
+  unsigned states = 0;
+  for (guint n = 0; n <= log->len; n++) {
+    if (n % step == 0 || n == log->len) {
+      g_autoptr (VpFile) cut = fake_file_copy (file, "disk");
+      judge (w, cut, n, "cut");
+      states++;
+    }
+    if (n < log->len)
+      fake_op_apply (g_ptr_array_index (log, n), file);
+  }
+  return states;
+}
+
+/* Between two flushes the disk keeps what it likes, torn as it likes. */
+static unsigned
+cut_torn (World *w, VpFile *start, GPtrArray *log, unsigned per_epoch)
+{
+  g_autoptr (VpFile) base = fake_file_copy (start, "disk");
+  unsigned states = 0;
+  for (guint from = 0; from < log->len;) {
+    guint to = from;
+    while (to < log->len &&
+           ((const FakeOp *) g_ptr_array_index (log, to))->kind != FAKE_FLUSH)
+      to++;
+    for (unsigned round = 0; to > from && round < per_epoch; round++) {
+      g_autoptr (VpFile) cut = fake_file_copy (base, "disk");
+      for (guint i = from; i < to; i++) {
+        const FakeOp *op = g_ptr_array_index (log, i);
+        uint64_t dice = random_below (&w->random, 100);
+        if (dice < 45)
+          fake_op_apply (op, cut);
+        else if (dice < 65 && op->kind == FAKE_WRITE)
+          fake_op_apply_torn (op, cut, random_next (&w->random));
+      }
+      /* Whatever was begun before the flush ended may be there. */
+      judge (w, cut, to, "torn");
+      states++;
+    }
+    for (; from < to; from++)
+      fake_op_apply (g_ptr_array_index (log, from), base);
+    from = to + 1;
+  }
+  return states;
+}
+
+static unsigned
+run_cuts (const EngineCase *c, uint64_t seed, unsigned n_operations,
+          unsigned step, unsigned per_epoch)
+{
+  World w;
+  world_init (&w, c, seed);
+  g_autoptr (VpFile) start = fake_file_copy (w.file, "disk");
+  GPtrArray *log = fake_file_record (w.file);
+  fake_file_fail (w.file, 0, false);
+  for (unsigned i = 0; i < n_operations; i++)
+    one_operation (&w);
+  (void) flush (&w);
+  g_assert_cmpuint (log->len, ==, fake_file_count (w.file));
+  unsigned states = cut_prefixes (&w, start, log, step) +
+                    cut_torn (&w, start, log, per_epoch);
+  world_clear (&w);
+  return states;
+}
+
+static void
+test_cuts (gconstpointer data)
+{
+  uint64_t seed = test_seed ();
+  unsigned states = 0;
+  unsigned step = test_rounds (8, 1), per_epoch = test_rounds (1, 8);
+  for (unsigned i = 0; i < test_rounds (1, 20); i++)
+    states += run_cuts (data, seed + i, test_rounds (60, 100), step, per_epoch);
+  g_test_message ("%u states", states);
+  g_assert_cmpuint (states, >, 10);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  case_add_all ("/crash/failing-write", test_failing);
+  case_add_all ("/crash/power-cut", test_cuts);
+  return g_test_run ();
+}
