@@ -9,6 +9,7 @@
 
 #include "storage/table.h"
 
+#include "storage/error.h"
 #include "storage/layout.h"
 
 #define SECTOR ((size_t) 512)
@@ -98,7 +99,12 @@ vp_tables_load (VpTables *tables, uint64_t offset, size_t size, GError **error)
   Block *block = find (tables, offset);
   if (block && block->size == size)
     return block->bytes;
-  g_return_val_if_fail (!block || block->dirty_from == block->dirty_to, NULL);
+  if (block && (block->pinned || block->dirty_from != block->dirty_to)) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+                 "%s: two tables share one place (0x%" G_GINT64_MODIFIER "x)",
+                 tables->file->name, offset);
+    return NULL;
+  }
   vp_tables_forget (tables, offset);
 
   g_autofree uint8_t *bytes = g_try_malloc (size);

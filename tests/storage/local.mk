@@ -63,3 +63,8 @@ check_PROGRAMS += tests/storage/test-crash
 TESTS += tests/storage/test-crash
 tests_storage_test_crash_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_crash_LDADD = $(engine_ldadd)
+
+check_PROGRAMS += tests/storage/test-samples
+TESTS += tests/storage/test-samples
+tests_storage_test_samples_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_samples_LDADD = $(engine_ldadd)
