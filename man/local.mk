@@ -4,3 +4,4 @@ dist_man_MANS += man/vprovd.8
 dist_man_MANS += man/vprov-img.1
 dist_man_MANS += man/vprovd.guest.5
 dist_man_MANS += man/vprovctl.1
+dist_man_MANS += man/vprovd.conf.5

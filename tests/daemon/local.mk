@@ -77,3 +77,9 @@ tests_daemon_test_spec_dir_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
 tests_daemon_test_spec_dir_LDADD = libvprovd.la
 
 include $(top_srcdir)/tests/daemon/bus.mk
+
+check_PROGRAMS += tests/daemon/test-log
+TESTS += tests/daemon/test-log
+tests_daemon_test_log_SOURCES = tests/daemon/test-log.c
+tests_daemon_test_log_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_test_log_LDADD = libvprovd.la

@@ -211,27 +211,53 @@ test_absent (void)
   vp_config_free (NULL);
 }
 
-/* What we install says nothing that we do not understand. */
+/* What we install explains every key, by its default. */
 static void
 test_installed (void)
 {
   const char *srcdir = g_getenv ("VP_SRCDIR");
   g_autofree char *path = NULL;
+  g_autofree char *text = NULL;
+  g_autofree char *stated = NULL;
+  g_autoptr (GRegex) regex = NULL;
   g_autoptr (GError) error = NULL;
   g_autoptr (VpConfig) config = NULL;
+  g_autoptr (VpConfig) defaults = load ("[Daemon]\n", NULL);
+  unsigned n_keys = 0;
 
   if (!srcdir) {
     g_test_skip ("VP_SRCDIR is not set: run by make check");
     return;
   }
   path = g_build_filename (srcdir, "etc", "vprovd.conf", NULL);
-  if (!g_file_test (path, G_FILE_TEST_EXISTS)) {
-    g_test_skip ("etc/vprovd.conf is made by configure here");
-    return;
-  }
   config = vp_config_load (path, &error);
   g_assert_no_error (error);
-  g_assert_nonnull (config);
+  g_clear_pointer (&config, vp_config_free);
+
+  g_assert_true (g_file_get_contents (path, &text, NULL, NULL));
+  regex = g_regex_new ("^#([A-Z][A-Za-z]+=)", G_REGEX_MULTILINE, 0, NULL);
+  stated = g_regex_replace (regex, text, -1, 0, "\\1", 0, &error);
+  g_assert_no_error (error);
+  config = load (stated, &error);
+  g_assert_no_error (error);
+  for (const char *p = stated; (p = strstr (p, "\n")); p++)
+    n_keys += g_ascii_isupper (p[1]);
+  g_assert_cmpuint (n_keys, ==, 14);
+  g_assert_cmpuint (g_strv_length (config->spec_dirs), ==,
+                    g_strv_length (defaults->spec_dirs));
+  g_assert_cmpstr (config->libvirt_uri, ==, defaults->libvirt_uri);
+  g_assert_cmpstr (config->bus, ==, defaults->bus);
+  g_assert_cmpint (config->manage_networks, ==, defaults->manage_networks);
+  g_assert_cmpint (config->allow_qemu_commandline, ==,
+                   defaults->allow_qemu_commandline);
+  g_assert_cmpint (config->apply_live, ==, defaults->apply_live);
+  g_assert_cmpint (config->apply_create, ==, defaults->apply_create);
+  g_assert_cmpint (config->apply_stop, ==, defaults->apply_stop);
+  g_assert_cmpuint (config->rescan_s, ==, defaults->rescan_s);
+  g_assert_cmpuint (config->settle_ms, ==, defaults->settle_ms);
+  g_assert_cmpuint (config->shutdown_timeout_s, ==,
+                    defaults->shutdown_timeout_s);
+  g_assert_cmpuint (config->max_jobs, ==, defaults->max_jobs);
 }
 
 int
