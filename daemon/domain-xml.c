@@ -92,7 +92,7 @@ fill_disk (xmlNode *node, const VpDisk *disk)
               "cache", "writeback", "discard", "unmap", NULL);
   (void) add (node, "source", NULL, "file", disk->path, NULL);
   /* A raw volume has no base: it began as a copy of the image. */
-  if (disk->backing_path != NULL && strcmp (disk->format, "raw") != 0) {
+  if (disk->backing_path != NULL && g_strcmp0 (disk->format, "raw") != 0) {
     backing = add (node, "backingStore", NULL, "type", "file", NULL);
     (void) add (backing, "format", NULL, "type", disk->backing_format, NULL);
     source = add (backing, "source", NULL, "file", disk->backing_path, NULL);
@@ -102,7 +102,9 @@ fill_disk (xmlNode *node, const VpDisk *disk)
   } else
     (void) add (node, "backingStore", NULL, NULL);
   (void) add (node, "target", NULL, "dev", disk->target, "bus", "virtio", NULL);
-  (void) add (node, "alias", NULL, "name", alias, NULL);
+  /* To detach what others attached, it is named by its target alone. */
+  if (!disk->foreign)
+    (void) add (node, "alias", NULL, "name", alias, NULL);
 }
 
 static void
@@ -115,7 +117,8 @@ fill_nic (xmlNode *node, const VpNic *nic)
   (void) add (node, "mac", NULL, "address", nic->mac, NULL);
   (void) add (node, "source", NULL, "bridge", nic->bridge, NULL);
   (void) add (node, "model", NULL, "type", "virtio", NULL);
-  (void) add (node, "alias", NULL, "name", alias, NULL);
+  if (!nic->foreign)
+    (void) add (node, "alias", NULL, "name", alias, NULL);
 }
 
 char *

@@ -180,6 +180,64 @@ test_set_metadata (gconstpointer data)
   g_assert_true (found->retired);
 }
 
+static VpDisk *
+live_disk (const char *folder, const char *name, const char *format,
+           const char *target)
+{
+  VpDisk *disk = vp_disk_new (name);
+  g_autofree char *file = g_strconcat (name, ".", format, NULL);
+
+  disk->format = g_strdup (format);
+  disk->path = g_build_filename (folder, file, NULL);
+  disk->target = g_strdup (target);
+  return disk;
+}
+
+/* A QEMU that runs (its processor does not) shows what was defined, and takes
+ * one more disk of ours into a spare port.  The script has made the images. */
+static void
+test_live (gconstpointer data)
+{
+  const char *folder = data;
+  const char *images = g_getenv ("VP_TEST_LIVE_IMAGES");
+  g_autoptr (VpGuest) guest = vp_guest_new ("live-tcg");
+  g_autoptr (VpHostCaps) caps = NULL;
+  g_autoptr (VpGuest) found = NULL;
+  g_autoptr (GError) error = NULL;
+  VpDisk *disk = live_disk (images, "root", "qcow2", "vda");
+  VpDisk *more = live_disk (images, "more", "raw", "vdb");
+  g_autofree char *text = NULL;
+  g_autofree char *more_text = vp_domain_xml_disk (more);
+  g_autofree char *path = NULL;
+  g_autofree char *more_path = write_file (folder, "disk.xml", more_text);
+  g_autofree char *commands = NULL;
+  g_autofree char *out = NULL;
+
+  disk->backing_path = g_build_filename (images, "base.raw", NULL);
+  disk->backing_format = g_strdup ("raw");
+  g_ptr_array_add (guest->disks, disk);
+  guest->uuid = g_strdup ("11111111-2222-4333-8444-555555555555");
+  guest->accel = VP_ACCEL_TCG;
+  guest->cpus = 2;
+  guest->memory = UINT64_C (64) << 20;
+  caps = vp_test_caps (guest);
+  text = vp_domain_xml_generate (guest, caps, &error);
+  g_assert_no_error (error);
+  path = write_file (folder, "domain.xml", text);
+  commands = g_strdup_printf ("create %s --paused --validate; "
+                              "attach-device live-tcg %s --live; "
+                              "dumpxml live-tcg; destroy live-tcg",
+                              path, more_path);
+  virsh (commands, &out);
+  (void) g_remove (more_path);
+  g_assert_nonnull (strstr (out, "</domain>"));
+  strstr (out, "</domain>")[strlen ("</domain>")] = '\0';
+  found = vp_domain_xml_parse (strstr (out, "<domain"), &error);
+  g_assert_no_error (error);
+  g_ptr_array_add (guest->disks, more);
+  vp_test_assert_same (guest, found);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -197,6 +255,8 @@ main (int argc, char **argv)
   left = g_build_filename (folder, "domain.xml", NULL);
   g_test_add_data_func ("/libvirt/definitions", folder, test_definitions);
   g_test_add_data_func ("/libvirt/set-metadata", folder, test_set_metadata);
+  if (g_getenv ("VP_TEST_LIVE_IMAGES") != NULL)
+    g_test_add_data_func ("/libvirt/live", folder, test_live);
   result = g_test_run ();
   (void) g_remove (left); /* not there after a failure before the first */
   (void) g_rmdir (folder);
