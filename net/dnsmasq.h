@@ -14,7 +14,8 @@
  * Only guests that we know get an address, each its own. */
 #pragma once
 
-#include "net/net-apply.h"
+#include "net/net-config.h"
+#include "net/net.h"
 
 #define VP_DNSMASQ_GONE ".gone-"
 

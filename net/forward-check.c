@@ -6,6 +6,7 @@
  * what a client of the host would send. */
 #include "config.h"
 
+#include "net/net-apply.h"
 #include "net/net-ops.h"
 #include "net/sysctl.h"
 

@@ -10,6 +10,7 @@ libvprov_net_la_SOURCES = \
 	net/iptables.c net/iptables.h \
 	net/link.c net/link.h \
 	net/net-apply.c net/net-apply.h \
+	net/net-config.c net/net-config.h \
 	net/net-host.c net/net-ops.h \
 	net/net-plan.c net/net-plan.h \
 	net/net-state.c net/net-state.h \

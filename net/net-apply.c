@@ -10,6 +10,7 @@
  * against us. */
 #include "config.h"
 
+#include "net/net-apply.h"
 #include "net/net-ops.h"
 
 #include <errno.h>
@@ -20,27 +21,6 @@
 
 #define LOCK_TIMEOUT_MS 30000
 #define ROUNDS          3
-
-void
-vp_net_host_config_free (VpNetHostConfig *config)
-{
-  if (config == NULL)
-    return;
-  g_free (config->runtime_dir);
-  g_free (config->state_dir);
-  g_free (config);
-}
-
-void
-vp_net_step_free (VpNetStep *step)
-{
-  if (step == NULL)
-    return;
-  g_free (step->words);
-  g_free (step->guest);
-  g_free (step->subject);
-  g_free (step);
-}
 
 void
 vp_net_report_free (VpNetReport *report)

@@ -10,39 +10,8 @@
  * Nothing that does not bear our names is changed. */
 #pragma once
 
+#include "net/net-config.h"
 #include "net/net.h"
-
-/* How dnsmasq is kept: with systemd its own unit, so that it survives a
- * restart of the daemon; else a double fork with a pidfile.  The daemon gives
- * these; NULL members select the double fork.  Called on the thread of
- * vp_net_apply (). */
-typedef struct {
-  bool (*start) (const char *network, const char *config_path,
-                 gpointer user_data, GError **error);
-  bool (*stop) (const char *network, gpointer user_data, GError **error);
-  bool (*reload) (const char *network, gpointer user_data, GError **error);
-  /* ret_running */
-  bool (*running) (const char *network, bool *ret_running, gpointer user_data,
-                   GError **error);
-  gpointer user_data;
-} VpDnsmasqOps;
-
-typedef struct {
-  char *runtime_dir; /* /run/vprovd: lock, net.state, dnsmasq files */
-  char *state_dir;   /* /var/lib/vprovd: leases */
-  VpDnsmasqOps dnsmasq;
-} VpNetHostConfig;
-
-void vp_net_host_config_free (VpNetHostConfig *config);
-
-/* One change, in words: "create bridge vp-default 192.168.211.1/24". */
-typedef struct {
-  char *words;
-  char *guest;   /* NULL where it is not one guest's */
-  char *subject; /* the network or forward id */
-} VpNetStep;
-
-void vp_net_step_free (VpNetStep *step);
 
 typedef struct {
   GPtrArray *steps;    /* VpNetStep: what was to do; empty: nothing */
@@ -61,6 +30,13 @@ void vp_net_report_free (VpNetReport *report);
 VpNetReport *vp_net_apply (const VpNetHostConfig *config, VpNetWanted *wanted,
                            bool dry_run,
                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same on a host that the caller plays (net/net-ops.h): for tests. */
+typedef struct VpNetOps VpNetOps;
+VpNetReport *vp_net_apply_with (const VpNetOps *ops, gpointer user_data,
+                                const VpNetHostConfig *config,
+                                VpNetWanted *wanted, bool dry_run,
+                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Removes every trace: chains, jumps, bridges, dnsmasq, sysctls that are
  * still as we set them. */
@@ -99,5 +75,4 @@ bool vp_net_watch_drain (VpNetWatch *watch);
 void vp_net_watch_free (VpNetWatch *watch);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VpNetReport, vp_net_report_free)
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (VpNetHostConfig, vp_net_host_config_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VpNetWatch, vp_net_watch_free)

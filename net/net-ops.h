@@ -7,13 +7,14 @@
 
 #include "net/net-plan.h"
 
-typedef struct {
+struct VpNetOps {
   VpNetFound *(*observe) (const VpNetHostConfig *config,
                           const VpNetWanted *wanted, gpointer user_data,
                           GError **error);
   bool (*change) (const VpNetHostConfig *config, const VpNetChange *change,
                   gpointer user_data, GError **error);
-} VpNetOps;
+};
+typedef struct VpNetOps VpNetOps;
 
 /* The host that we run on. */
 VpNetFound *vp_net_host_observe (const VpNetHostConfig *config,
@@ -22,8 +23,3 @@ VpNetFound *vp_net_host_observe (const VpNetHostConfig *config,
 bool vp_net_host_change (const VpNetHostConfig *config,
                          const VpNetChange *change, gpointer user_data,
                          GError **error);
-
-VpNetReport *vp_net_apply_with (const VpNetOps *ops, gpointer user_data,
-                                const VpNetHostConfig *config,
-                                VpNetWanted *wanted, bool dry_run,
-                                GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -15,7 +15,7 @@
 
 #include "net/dnsmasq.h"
 #include "net/link.h"
-#include "net/net-apply.h"
+#include "net/net-config.h"
 #include "net/net-state.h"
 #include "net/tables.h"
 

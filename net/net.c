@@ -165,6 +165,17 @@ vp_forward_status_free (VpForwardStatus *status)
   g_free (status);
 }
 
+void
+vp_net_step_free (VpNetStep *step)
+{
+  if (step == NULL)
+    return;
+  g_free (step->words);
+  g_free (step->guest);
+  g_free (step->subject);
+  g_free (step);
+}
+
 const char *
 vp_forward_state_to_string (VpForwardState state)
 {

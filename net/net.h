@@ -77,6 +77,13 @@ typedef struct {
   char *reason; /* NULL when active */
 } VpForwardStatus;
 
+/* One change, in words: "create bridge vp-default 192.168.211.1/24". */
+typedef struct {
+  char *words;
+  char *guest;   /* NULL where it is not one guest's */
+  char *subject; /* the network or forward id */
+} VpNetStep;
+
 VpNetHost *vp_net_host_new (const char *guest, const char *nic,
                             const VpMac *mac, const VpAddr *addr);
 void vp_net_host_free (VpNetHost *host);
@@ -92,6 +99,7 @@ void vp_net_wanted_unref (VpNetWanted *wanted);
 /* Borrowed from wanted; NULL where there is none of that name. */
 const VpNet *vp_net_wanted_find (const VpNetWanted *wanted, const char *name);
 void vp_forward_status_free (VpForwardStatus *status);
+void vp_net_step_free (VpNetStep *step);
 const char *vp_forward_state_to_string (VpForwardState state);
 
 /* "vp-NAME" where that fits 15 bytes and is a legal link name, else "vp-" and

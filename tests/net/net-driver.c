@@ -19,6 +19,7 @@
  * what kill -9 does at that place. */
 #include "config.h"
 
+#include "net/net-apply.h"
 #include "net/net-ops.h"
 #include "net/nftables.h"
 

@@ -5,6 +5,7 @@
  * forward without its guards, and the next pass must come to the same end. */
 #include "config.h"
 
+#include "net/net-apply.h"
 #include "tests/net/fake-host.h"
 
 #include <string.h>
