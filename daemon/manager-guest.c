@@ -593,7 +593,8 @@ note_start (VpManagedGuest *guest)
 {
   gint64 now = g_get_monotonic_time ();
 
-  if (guest->last_start != 0) {
+  if (guest->went_down) {
+    guest->went_down = false;
     guest->status->restarts++;
     guest->starts =
         now - guest->last_start < HEALTHY_US ? guest->starts + 1 : 0;

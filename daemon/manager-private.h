@@ -42,6 +42,7 @@ typedef struct {
   unsigned failures; /* in a row: back-off */
   gint64 not_before; /* monotonic usec */
   guint retry_source;
+  bool went_down;  /* crashed, or was stopped by a stranger's hand */
   unsigned starts; /* that followed too soon upon one another */
   gint64 last_start;
 } VpManagedGuest;

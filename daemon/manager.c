@@ -408,6 +408,7 @@ back_off_start (VpManager *manager, VpManagedGuest *guest)
   unsigned wait_s =
       guest->starts > 0 ? MIN (1U << MIN (guest->starts - 1, 9U), 300) : 0;
 
+  guest->went_down = true;
   if (wait_s > 0)
     guest->not_before =
         MAX (guest->not_before,
@@ -436,7 +437,8 @@ on_host_event (VpHostEvent event, const char *name, const char *detail,
           guest->name, event_word (event), detail);
   vp_manager_news (manager, VP_NEWS_GUEST_EVENT, guest->name, 0,
                    event_word (event));
-  if (event == VP_HOST_EVENT_CRASHED || event == VP_HOST_EVENT_STOPPED)
+  if (event == VP_HOST_EVENT_CRASHED ||
+      (event == VP_HOST_EVENT_STOPPED && guest->job == NULL))
     back_off_start (manager, guest);
   vp_manager_touch (manager, guest, false);
   if (guest->not_before > g_get_monotonic_time ())
