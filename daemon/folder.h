@@ -16,8 +16,8 @@
 
 typedef struct VpFolder VpFolder;
 
-/* Makes the folder with this mode where it is missing.  Temporary files that a crash
- * left are removed. */
+/* Makes the folder with this mode where it is missing.  Temporary files that
+ * a crash left are removed. */
 VpFolder *vp_folder_open (const char *path, unsigned mode, GError **error);
 /* Without create: G_IO_ERROR_NOT_FOUND where it is missing. */
 VpFolder *vp_folder_open_below (const VpFolder *parent, const char *name,
