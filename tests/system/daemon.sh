@@ -76,18 +76,20 @@ system_exit ()
   fi
 }
 
+# check runs what it checks in a subshell: the process is known by a file.
 vprovd_start ()
 {
   "$VP_BUILDDIR/vprovd" --config="$folder/vprovd.conf" >> "$log" 2>&1 &
-  daemon=$!
+  echo "$!" > "$folder/vprovd.pid"
   wait_for 20 ctl list
 }
 
 vprovd_end ()
 {
-  kill "$1" "$daemon" 2> /dev/null
-  wait "$daemon" 2> /dev/null
-  daemon=''
+  local pid
+  pid=$(cat "$folder/vprovd.pid")
+  kill "$1" "$pid"
+  wait_for 30 fails kill -0 "$pid"
 }
 vprovd_stop () { vprovd_end -TERM; }
 vprovd_kill () { vprovd_end -KILL; }
@@ -132,7 +134,7 @@ page () { curl -s -m 5 "http://$1/${2:-}"; }
 page_outside () { ip netns exec outside curl -s -m 5 "http://$1/${2:-}"; }
 
 guest_is () { [ "$(vsh domstate "$1" 2>&1)" = "$2" ]; }
-qemu_pid () { cat "/run/libvirt/qemu/$1.pid"; }
+qemu_pid () { cat "/run/libvirt/qemu/$1.pid" 2> /dev/null || echo none; }
 
 # property NAME PROPERTY: a guest's, as busctl prints it.
 property ()

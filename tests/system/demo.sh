@@ -215,8 +215,8 @@ inside ()
   kill "$monitor" 2> /dev/null || true
   say "$url answered after $((SECONDS - start)) s:"
   curl -s -m 10 "$url" | sed 's/^/    /'
-  say "vprovctl status"
-  vprovctl status | sed 's/^/    /' || true
+  say "vprovctl status; vprovctl status $guest"
+  { vprovctl status && echo && vprovctl status "$guest"; } | sed 's/^/    /'
   [ -z "$once" ] || return 0
   say "open $url, or look with
     $VP_BUILDDIR/vprovctl --bus=unix:path=$folder/run/dbus/system_bus_socket list

@@ -90,7 +90,12 @@ EOF
     <allow receive_type="signal"/>
     <allow send_destination="org.freedesktop.DBus"/>
   </policy>
-  ${VP_BUS_POLICY:+<include>$VP_BUS_POLICY</include>}
+  <policy user="root">
+    <allow own="org.vprovd1"/>
+  </policy>
+  <policy context="default">
+    <allow send_destination="org.vprovd1"/>
+  </policy>
 </busconfig>
 EOF
 }

@@ -27,7 +27,7 @@ EOM
 }
 guest_attributes=
 
-check "vprovd comes up" vprovd_start
+check "vprovd comes up" vprovd_start || exit
 good='<nic network="default"><forward port="8080" to="80"/></nic>'
 sector_spec box "$good" | drop guests box
 check "a guest runs" wait_check 60 guest_is box running
@@ -44,9 +44,10 @@ broken ()
   local words=$1 place=box.xml:$2 message=$3
   : > "$log"
   drop guests box
+  check "$words: the journal has the place" \
+    wait_check 20 has "$place" cat "$log"
   check "$words: D-Bus says invalid" \
     wait_check 20 property_is box Sync invalid
-  check "$words: the journal has the place" has "$place" cat "$log"
   check "$words: and a sentence" has "$message" cat "$log"
   check "$words: vprovctl verify fails" fails ctl verify
   check "$words: and has the place" has "$place" ctl verify
