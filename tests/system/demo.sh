@@ -208,7 +208,7 @@ inside ()
   write_spec
   sed 's/^/    /' "$folder/$guest.xml"
   say "what vprovd does about it:"
-  tail -n +1 -s 0.2 --pid=$monitor -f "$folder/monitor.log" | sed 's/^/    /' &
+  tail -n +1 -s 0.2 --pid=$monitor -f "$folder/monitor.log" | sed -u 's/^/    /' &
   await 120 has '"running"' vprovctl list --json=short || trouble
   say "the guest runs after $((SECONDS - start)) s; its kernel boots now"
   await 120 has "vprovd works" curl -s -m 3 "$url" || trouble

@@ -150,5 +150,6 @@ LibvirtUri=${VP_LIBVIRT_URI:-qemu:///system}
 Bus=unix:path=$folder/run/dbus/system_bus_socket
 WorkerProgram=$VP_BUILDDIR/vprov-img
 WorkerUser=${VP_WORKER_USER-nobody}
+ShutdownTimeoutSec=${VP_SHUTDOWN_SEC:-30}
 EOF
 }

@@ -5,9 +5,10 @@
 set -u
 # shellcheck source=tests/system/daemon.sh
 . "$VP_SRCDIR/tests/system/daemon.sh"
+# Boot-sector guests: they run within a second, and hear no power button.
+export VP_SHUTDOWN_SEC=2
 system_enter "$@"
 
-# Boot-sector guests: they run within a second.
 drop images sector <<EOM
 <image path="$folder/guest/boot.raw" format="raw"/>
 EOM

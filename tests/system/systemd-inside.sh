@@ -55,7 +55,7 @@ first_boot ()
   local pid qemu
 
   check "make install" make_install
-  check "systemctl enable --now vprovd" systemctl enable --now vprovd
+  check "systemctl enable --now vprovd" systemctl enable --now vprovd || return
   check "it is active" systemctl is-active vprovd
   check "it is enabled" systemctl is-enabled vprovd
   check "the worker has its user" getent passwd vprovd-img
