@@ -351,10 +351,15 @@ static void
 finish_job (Face *face)
 {
   VpDbusJob *skeleton = VP_DBUS_JOB (face->skeleton);
+  Face *guest =
+      g_hash_table_lookup (face->bus->guests, vp_dbus_job_get_guest (skeleton));
   const char *name, *message;
 
   if (vp_dbus_job_get_finished (skeleton))
     return;
+  /* What the job made of its guest is told before its end. */
+  if (guest != NULL)
+    face_flush (guest);
   vp_dbus_job_set_cancelable (skeleton, false);
   vp_dbus_job_set_finished (skeleton, true);
   face_flush (face);

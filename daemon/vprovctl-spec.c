@@ -328,6 +328,7 @@ ctl_adopt (Ctl *ctl, char **args)
   const char *domain = args[0];
   g_autoptr (GError) error = NULL;
   g_autoptr (GVariant) reply = NULL;
+  g_autofree char *file = NULL;
   g_autofree char *path = NULL;
   const char *text;
 
@@ -349,7 +350,8 @@ ctl_adopt (Ctl *ctl, char **args)
                          domain);
   if (!write_spec (ctl->directory, domain, text, &error))
     return ctl_complain ("adopt %s: %s", domain, error->message);
-  path = g_strdup_printf ("%s/%s.xml", ctl->directory, domain);
+  file = g_strdup_printf ("%s.xml", domain);
+  path = g_build_filename (ctl->directory, file, NULL);
   if (!ctl->quiet && ctl->json == CTL_JSON_OFF)
     (void) printf ("Wrote %s.\n", path);
   return reload_and_tell (ctl, path);

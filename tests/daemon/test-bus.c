@@ -723,6 +723,30 @@ test_job_fails (Fixture *fixture, gconstpointer data)
           "('org.vprovd1.Error.NoSpace', 'full')");
 }
 
+/* Who hears of a job's end has heard what it did to its guest. */
+static void
+test_job_tells_guest_first (Fixture *fixture, gconstpointer data)
+{
+  VpGuestStatus *guest =
+      (VpGuestStatus *) vp_manager_get_guest (fixture->manager, "web-1");
+  const char *last;
+
+  (void) fake_manager_add_job (fixture->manager, "web-1", "stop");
+  fake_set (&guest->state, "stopping");
+  fake_manager_news (fixture->manager, VP_NEWS_GUEST_CHANGED, "web-1", 0, NULL);
+  (void) await_signal (fixture, "PropertiesChanged " WEB);
+  g_ptr_array_set_size (fixture->signals, 0);
+
+  fake_set (&guest->state, "stopped");
+  fake_manager_news (fixture->manager, VP_NEWS_GUEST_CHANGED, "web-1", 0, NULL);
+  fake_manager_end_job (fixture->manager, 1, 0, NULL);
+  last = await_signal (fixture, "JobRemoved");
+  g_assert_true (
+      last == g_ptr_array_index (fixture->signals, fixture->signals->len - 1));
+  g_assert_nonnull (strstr (find_signal (fixture, "PropertiesChanged " WEB),
+                            "'State': <'stopped'>"));
+}
+
 static void
 test_job_cancel (Fixture *fixture, gconstpointer data)
 {
@@ -947,6 +971,7 @@ main (int argc, char **argv)
   ADD ("guest/objects", test_guest_objects);
   ADD ("job/life", test_job_life);
   ADD ("job/fails", test_job_fails);
+  ADD ("job/tells-guest-first", test_job_tells_guest_first);
   ADD ("job/cancel", test_job_cancel);
   ADD ("job/leaves", test_job_leaves);
   ADD ("pace/many", test_pace);
