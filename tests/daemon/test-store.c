@@ -7,9 +7,10 @@
 #include <gio/gio.h>
 #include <glib/gstdio.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -469,6 +470,47 @@ test_no_write (Fixture *fixture, gconstpointer data)
   g_assert_cmpstr (before, ==, after);
 }
 
+/* A write that fails, here for want of room: the old file stays as it was and
+ * no temporary one is left. */
+static void
+test_write_fails (Fixture *fixture, gconstpointer data)
+{
+  g_autoptr (VpGuestRecord) old = full_record ();
+  g_autoptr (VpGuestRecord) changed = full_record ();
+  g_autoptr (VpGuestRecord) back = NULL;
+  g_autoptr (GError) error = NULL;
+  struct rlimit limit, none;
+  VpJournal *journal;
+  g_autoptr (VpStep) step =
+      vp_step_new (VP_STEP_START, "web", NULL, NULL, NULL, VP_RISK_LIVE);
+
+  g_assert_true (vp_store_save_guest (fixture->store, "web", old, NULL));
+  journal = vp_store_journal_open (fixture->store, "web", NULL);
+  g_assert_nonnull (journal);
+  changed->hold = !changed->hold;
+
+  signal (SIGXFSZ, SIG_IGN);
+  g_assert_cmpint (getrlimit (RLIMIT_FSIZE, &limit), ==, 0);
+  none = limit;
+  none.rlim_cur = 5;
+  g_assert_cmpint (setrlimit (RLIMIT_FSIZE, &none), ==, 0);
+  g_assert_false (vp_store_save_guest (fixture->store, "web", changed, &error));
+  g_assert_nonnull (strstr (error->message, "guests/web: cannot write: "));
+  g_clear_error (&error);
+  g_assert_false (vp_store_save_guest (fixture->store, "new", changed, NULL));
+  g_assert_false (vp_journal_write (journal, "begin", step, &error));
+  g_assert_nonnull (strstr (error->message, "jobs/web: cannot write"));
+  g_assert_cmpint (setrlimit (RLIMIT_FSIZE, &limit), ==, 0);
+  signal (SIGXFSZ, SIG_DFL);
+
+  vp_journal_close (journal, true);
+  g_assert_false (exists (fixture, "guests/.web.tmp"));
+  g_assert_false (exists (fixture, "guests/.new.tmp"));
+  g_assert_false (exists (fixture, "guests/new"));
+  back = vp_store_load_guest (fixture->store, "web", NULL);
+  expect_equal (old, back);
+}
+
 /* Looking for what is not there leaves nothing behind. */
 static void
 test_look_writes_nothing (Fixture *fixture, gconstpointer data)
@@ -859,6 +901,7 @@ main (int argc, char **argv)
   ADD ("version-0/named-like", test_named_like_version_0);
   ADD ("guest", test_guest);
   ADD ("no-write", test_no_write);
+  ADD ("write-fails", test_write_fails);
   ADD ("look-writes-nothing", test_look_writes_nothing);
   ADD ("corrupt", test_corrupt);
   ADD ("unknown-keys", test_unknown_keys);
