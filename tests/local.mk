@@ -16,6 +16,10 @@ AM_TESTS_ENVIRONMENT = \
 # "make check-system", with the same harness and the same counting.
 SYSTEM_TESTS =
 
+# The same programs with many more rounds, minutes instead of seconds: run by
+# "make check-long".
+LONG_TESTS =
+
 include $(top_srcdir)/tests/storage/local.mk
 include $(top_srcdir)/tests/net/local.mk
 include $(top_srcdir)/tests/daemon/local.mk
@@ -33,3 +37,7 @@ tests/%.log: tests/%$(EXEEXT)
 .PHONY: check-system
 check-system: all
 	$(MAKE) check TESTS='$(SYSTEM_TESTS)'
+
+.PHONY: check-long
+check-long: all
+	VP_TEST_LONG=1 $(MAKE) check TESTS='$(LONG_TESTS)'

@@ -106,13 +106,34 @@ case_repair (const EngineCase *c, VpFile *file)
   case_check (c, file, 0);
 }
 
+static void
+add_case (const EngineCase *c, const char *path, void (*test) (gconstpointer))
+{
+  g_autofree char *name = g_strdup_printf ("%s/%s", path, c->name);
+  g_test_add_data_func (name, c, test);
+}
+
 void
 case_add_all (const char *path, void (*test) (gconstpointer))
 {
-  for (const EngineCase *c = engine_cases; c->name; c++) {
-    g_autofree char *name = g_strdup_printf ("%s/%s", path, c->name);
-    g_test_add_data_func (name, c, test);
-  }
+  for (const EngineCase *c = engine_cases; c->name; c++)
+    add_case (c, path, test);
+}
+
+void
+case_add_backed (const char *path, void (*test) (gconstpointer))
+{
+  for (const EngineCase *c = engine_cases; c->name; c++)
+    if (c->backing)
+      add_case (c, path, test);
+}
+
+void
+case_add_checked (const char *path, void (*test) (gconstpointer))
+{
+  for (const EngineCase *c = engine_cases; c->name; c++)
+    if (c->checks)
+      add_case (c, path, test);
 }
 
 uint64_t

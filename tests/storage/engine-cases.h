@@ -44,6 +44,10 @@ void case_repair (const EngineCase *c, VpFile *file);
 
 /* One test for each case: PATH/CASE. */
 void case_add_all (const char *path, void (*test) (gconstpointer));
+/* Only those that have backing files. */
+void case_add_backed (const char *path, void (*test) (gconstpointer));
+/* Only those that have a check. */
+void case_add_checked (const char *path, void (*test) (gconstpointer));
 
 /* A small generator whose seed is printed: VP_TEST_SEED sets it. */
 typedef struct {

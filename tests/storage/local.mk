@@ -68,3 +68,11 @@ check_PROGRAMS += tests/storage/test-samples
 TESTS += tests/storage/test-samples
 tests_storage_test_samples_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_samples_LDADD = $(engine_ldadd)
+
+check_PROGRAMS += tests/storage/test-interop
+TESTS += tests/storage/test-interop
+tests_storage_test_interop_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_interop_LDADD = $(engine_ldadd)
+
+LONG_TESTS += tests/storage/test-image tests/storage/test-crash \
+	tests/storage/test-samples tests/storage/test-interop

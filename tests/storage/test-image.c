@@ -262,20 +262,10 @@ add_base (World *w, const char *name, uint64_t size, int byte)
   fake_gate_add (&w->gate, base);
 }
 
-static bool
-skip_without_backing (const EngineCase *c)
-{
-  if (!c->backing)
-    g_test_skip ("the format has no backing files");
-  return !c->backing;
-}
-
 static void
 test_backing (gconstpointer data)
 {
   World w = { 0 };
-  if (skip_without_backing (data))
-    return;
   add_base (&w, "base", 4 * MIB, 0xbb);
   world_init (&w, data, 0, "base", "raw");
   g_assert_cmpuint (vp_image_get_size (w.image), ==, 4 * MIB);
@@ -303,8 +293,6 @@ test_backing_shorter (gconstpointer data)
 {
   World w = { 0 };
   VpExtent extent;
-  if (skip_without_backing (data))
-    return;
   add_base (&w, "base", MIB + 512, 0xbb);
   world_init (&w, data, 3 * MIB, "base", "raw");
   expect (w.image, 0, 0xbb, MIB + 512);
@@ -327,8 +315,6 @@ static void
 test_backing_longer (gconstpointer data)
 {
   World w = { 0 };
-  if (skip_without_backing (data))
-    return;
   add_base (&w, "base", 4 * MIB, 0xbb);
   world_init (&w, data, MIB + 1024, "base", "raw");
   expect (w.image, 0, 0xbb, MIB + 1024);
@@ -357,8 +343,6 @@ test_chain_depth (gconstpointer data)
 {
   World w = { .c = data };
   g_autoptr (GError) failure = NULL;
-  if (skip_without_backing (data))
-    return;
   add_base (&w, "0", MIB, 0xbb);
   VpFile *last = NULL;
   char below[8] = "0", name[8];
@@ -392,8 +376,6 @@ test_chain_circle (gconstpointer data)
 {
   World w = { .c = data };
   g_autoptr (GError) failure = NULL;
-  if (skip_without_backing (data))
-    return;
   add_base (&w, "a", MIB, 0xbb);
   g_autoptr (VpFile) b = overlay_on (&w, "b", "a", "raw");
   g_autoptr (VpFile) c = overlay_on (&w, "a", "b", w.c->format);
@@ -409,8 +391,6 @@ test_gate (gconstpointer data)
 {
   World w = { .c = data };
   g_autoptr (GError) failure = NULL;
-  if (skip_without_backing (data))
-    return;
   add_base (&w, "base", MIB, 0xbb);
   g_autoptr (VpFile) file = overlay_on (&w, "top", "base", "raw");
   /* Nobody at the gate. */
@@ -690,12 +670,12 @@ main (int argc, char **argv)
   case_add_all ("/image/bounds", test_bounds);
   case_add_all ("/image/grow", test_grow);
   case_add_all ("/image/map", test_map);
-  case_add_all ("/image/backing/plain", test_backing);
-  case_add_all ("/image/backing/shorter", test_backing_shorter);
-  case_add_all ("/image/backing/longer", test_backing_longer);
-  case_add_all ("/image/backing/depth", test_chain_depth);
-  case_add_all ("/image/backing/circle", test_chain_circle);
-  case_add_all ("/image/backing/gate", test_gate);
+  case_add_backed ("/image/backing/plain", test_backing);
+  case_add_backed ("/image/backing/shorter", test_backing_shorter);
+  case_add_backed ("/image/backing/longer", test_backing_longer);
+  case_add_backed ("/image/backing/depth", test_chain_depth);
+  case_add_backed ("/image/backing/circle", test_chain_circle);
+  case_add_backed ("/image/backing/gate", test_gate);
   case_add_all ("/image/backing/needs-format", test_backing_needs_format);
   case_add_all ("/image/copy/to-all", test_copy);
   case_add_all ("/image/copy/over", test_copy_over);
