@@ -186,7 +186,8 @@ same_text (const char *a, const char *b)
   return g_strcmp0 (a, b) == 0;
 }
 
-/* Devices that the running guest lacks or has too many of. */
+/* Devices that the running guest lacks or has too many of.  What a fragment
+ * brought, or somebody else attached, is not ours to take away. */
 static void
 plan_devices (VpPlan *plan, const VpPlanInput *input)
 {
@@ -195,7 +196,7 @@ plan_devices (VpPlan *plan, const VpPlanInput *input)
   for (guint i = 0; i < live->disks->len; i++) {
     const VpDisk *disk = g_ptr_array_index (live->disks, i);
 
-    if (vp_guest_find_disk (wanted, disk->name) == NULL)
+    if (!disk->foreign && vp_guest_find_disk (wanted, disk->name) == NULL)
       add (plan, input, VP_STEP_DETACH_DISK, disk->name, disk->path, NULL,
            VP_RISK_LIVE);
   }
@@ -203,7 +204,7 @@ plan_devices (VpPlan *plan, const VpPlanInput *input)
     const VpNic *nic = g_ptr_array_index (live->nics, i);
     const VpNic *want = vp_guest_find_nic (wanted, nic->name);
 
-    if (want == NULL || !same_text (want->mac, nic->mac))
+    if (!nic->foreign && (want == NULL || !same_text (want->mac, nic->mac)))
       add (plan, input, VP_STEP_DETACH_NIC, nic->name, nic->mac, NULL,
            VP_RISK_LIVE);
   }
@@ -218,7 +219,7 @@ plan_devices (VpPlan *plan, const VpPlanInput *input)
     const VpNic *nic = g_ptr_array_index (wanted->nics, i);
     const VpNic *have = vp_guest_find_nic (live, nic->name);
 
-    if (have == NULL || !same_text (have->mac, nic->mac))
+    if (have == NULL || (!have->foreign && !same_text (have->mac, nic->mac)))
       add (plan, input, VP_STEP_ATTACH_NIC, nic->name, NULL, nic->bridge,
            VP_RISK_LIVE);
   }
@@ -245,17 +246,19 @@ plan_pending (VpPlan *plan, const VpPlanInput *input)
   const VpGuest *wanted = input->wanted, *live = input->found->live;
   const struct {
     const char *what, *before, *after;
+    bool optional; /* not stated: whatever it is */
   } fields[] = {
     { "kernel", live->kernel, wanted->kernel },
     { "initrd", live->initrd, wanted->initrd },
     { "cmdline", live->cmdline, wanted->cmdline },
-    { "machine", live->machine, wanted->machine },
+    { "machine", live->machine, wanted->machine, true },
     { "accel", vp_accel_to_string (live->accel),
       vp_accel_to_string (wanted->accel) },
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS (fields); i++)
-    if (!same_text (fields[i].before, fields[i].after))
+    if (!same_text (fields[i].before, fields[i].after) &&
+        !(fields[i].optional && fields[i].after == NULL))
       pending (plan, "%s %s -> %s", fields[i].what,
                fields[i].before ? fields[i].before : "none",
                fields[i].after ? fields[i].after : "none");
