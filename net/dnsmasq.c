@@ -297,14 +297,21 @@ vp_dnsmasq_start (const VpNetHostConfig *config, const char *net,
     return false;
   }
   /* It forks twice by itself, and its first process ends with a status when
-   * the last one is ready. */
-  if (!vp_child_run (path, argv, NULL, TIMEOUT_MS, NULL, &complaint, &status,
-                     error))
-    return false;
-  if (status == 0)
-    return true;
+   * the last one is ready.  2: a port is in use, perhaps by one of ours that
+   * was killed and is not quite gone. */
+  for (unsigned try = 0;; try++) {
+    g_clear_pointer (&complaint, g_free);
+    if (!vp_child_run (path, argv, NULL, TIMEOUT_MS, NULL, &complaint, &status,
+                       error))
+      return false;
+    if (status == 0)
+      return true;
+    if (status != 2 || try >= 10)
+      break;
+    g_usleep (100 * 1000);
+  }
   g_set_error (error, VP_NET_ERROR, VP_NET_ERROR_BACKEND,
-               "dnsmasq for network %s: %s", net, complaint);
+               "dnsmasq for network %s: %s", net, g_strchug (complaint));
   return false;
 }
 

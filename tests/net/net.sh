@@ -17,14 +17,13 @@ peer=$VP_BUILDDIR/tests/net/net-peer
 # net_enter SCRIPT BACKEND: runs SCRIPT inside, once.
 net_enter ()
 {
-  local user=()
   [ -z "${VP_NET_INSIDE:-}" ] || return 0
   [ -x /usr/sbin/dnsmasq ] || skip_all "dnsmasq is not installed"
   [ -e "/usr/sbin/iptables-$2-save" ] || skip_all "no iptables-$2 here"
-  [ "$(id -u)" -eq 0 ] || user=(--map-root-user)
-  unshare "${user[@]}" --mount --net --pid --fork true 2> /dev/null ||
-    skip_all "no namespaces for this user"
-  VP_NET_INSIDE=$2 exec unshare "${user[@]}" --mount --net --pid --fork \
+  [ "$(id -u)" -eq 0 ] || skip_all "needs root"
+  unshare --mount --net --pid --fork true 2> /dev/null ||
+    skip_all "no network namespaces here"
+  VP_NET_INSIDE=$2 exec unshare --mount --net --pid --fork \
     --kill-child=KILL --mount-proc -- bash "$1" "$2"
 }
 

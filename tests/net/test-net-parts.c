@@ -65,6 +65,67 @@ test_config (void)
   g_assert_cmpstr (file, ==, "db,lan");
 }
 
+/* --- a service manager that keeps dnsmasq ------------------------------ */
+
+static bool
+on_start (const char *network, const char *config_path, gpointer user_data,
+          GError **error)
+{
+  g_string_append_printf (user_data, "start %s %s;", network, config_path);
+  return true;
+}
+
+static bool
+on_stop (const char *network, gpointer user_data, GError **error)
+{
+  g_string_append_printf (user_data, "stop %s;", network);
+  return true;
+}
+
+static bool
+on_reload (const char *network, gpointer user_data, GError **error)
+{
+  g_set_error_literal (error, VP_NET_ERROR, VP_NET_ERROR_BUSY, "not now");
+  return false;
+}
+
+static bool
+on_running (const char *network, bool *ret_running, gpointer user_data,
+            GError **error)
+{
+  *ret_running = true;
+  return true;
+}
+
+static void
+test_ops (void)
+{
+  g_autoptr (GString) calls = g_string_new (NULL);
+  VpNetHostConfig config = {
+    .runtime_dir = (char *) "/nowhere/x",
+    .state_dir = (char *) "/nowhere/y",
+    .dnsmasq = { on_start, on_stop, on_reload, on_running, calls },
+  };
+  g_autoptr (GPtrArray) names = g_ptr_array_new ();
+  g_autoptr (GPtrArray) found = NULL;
+  g_autoptr (GError) error = NULL;
+
+  g_assert_true (vp_dnsmasq_start (&config, "default", &error));
+  g_assert_true (vp_dnsmasq_stop (&config, "default", &error));
+  g_assert_cmpstr (calls->str, ==,
+                   "start default /nowhere/x/dnsmasq/default.conf;"
+                   "stop default;");
+  g_assert_false (vp_dnsmasq_reload (&config, "default", &error));
+  g_assert_error (error, VP_NET_ERROR, VP_NET_ERROR_BUSY);
+  g_clear_error (&error);
+  g_ptr_array_add (names, (char *) "default");
+  found = vp_dnsmasq_observe (&config, names, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (found->len, ==, 1);
+  g_assert_true (((VpDnsmasqFound *) found->pdata[0])->running);
+  g_assert_null (((VpDnsmasqFound *) found->pdata[0])->config);
+}
+
 static void
 test_leases (void)
 {
@@ -250,6 +311,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/dnsmasq/config", test_config);
+  g_test_add_func ("/dnsmasq/ops", test_ops);
   g_test_add_func ("/dnsmasq/leases", test_leases);
   g_test_add_func ("/conntrack/cut-matches", test_cut_matches);
   g_test_add_func ("/net-state/text", test_state);
