@@ -294,7 +294,9 @@ vp_manager_forward_check_async (VpManager *manager, const char *forward,
     error = g_error_new_literal (VP_ERROR, VP_ERROR_NOT_SUPPORTED,
                                  "vprovd.conf says ManageNetworks=no");
   else
-    found = find_forward (manager, wanted, forward, &error);
+    found = vp_manager_may_ask (manager, &error)
+                ? find_forward (manager, wanted, forward, &error)
+                : NULL;
   if (found == NULL) {
     g_task_return_error (task, error);
     return;

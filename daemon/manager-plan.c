@@ -9,6 +9,20 @@
 #include "daemon/error.h"
 #include "daemon/manager-private.h"
 
+/* Questions are open to everyone on the bus: they must not pile up. */
+#define ASKED_MAX 8
+
+bool
+vp_manager_may_ask (VpManager *manager, GError **error)
+{
+  if (manager->asked->len < ASKED_MAX)
+    return true;
+  g_set_error (error, VP_ERROR, VP_ERROR_BUSY,
+               "%u questions are under way already; try again",
+               manager->asked->len);
+  return false;
+}
+
 void
 vp_manager_ask (VpManager *manager, VpJobFunc func, gpointer data,
                 VpJobDone done)
@@ -168,7 +182,8 @@ vp_manager_plan_async (VpManager *manager, const char *const *names,
   data->generation = manager->generation;
   data->guests =
       g_ptr_array_new_with_free_func ((GDestroyNotify) vp_guest_job_free);
-  if (!collect_guests (manager, names, data->guests, &error)) {
+  if (!vp_manager_may_ask (manager, &error) ||
+      !collect_guests (manager, names, data->guests, &error)) {
     g_task_return_error (data->task, error);
     plan_job_free (data);
     return;
@@ -408,7 +423,12 @@ vp_manager_adopt_async (VpManager *manager, const char *domain,
                         GAsyncReadyCallback callback, gpointer user_data)
 {
   AdoptJob *data = NULL;
+  GError *error = NULL;
 
+  if (!vp_manager_may_ask (manager, &error)) {
+    g_task_report_error (NULL, callback, user_data, NULL, error);
+    return;
+  }
   if (!vp_name_is_valid (domain)) {
     g_task_report_new_error (
         NULL, callback, user_data, NULL, VP_ERROR, VP_ERROR_NOT_SUPPORTED,

@@ -144,6 +144,7 @@ void vp_manager_net_start_pass (VpManager *manager);
 
 /* manager-plan */
 void vp_manager_plan_clear (VpManager *manager);
+bool vp_manager_may_ask (VpManager *manager, GError **error);
 /* A thread for a question; joined when the manager stops. */
 void vp_manager_ask (VpManager *manager, VpJobFunc func, gpointer data,
                      VpJobDone done);

@@ -292,6 +292,14 @@ rescan (VpManager *manager, bool confirmed)
   }
   sync_guests (manager);
   problems = vp_catalog_problems (manager->catalog);
+  if (manager->paused_reason != NULL)
+    g_ptr_array_insert (
+        problems, 0,
+        vp_problem_new (manager->config->spec_dirs[0], (VpPlace){ 0, 0 },
+                        VP_SEVERITY_WARNING, "paused",
+                        "no guest is stopped: %s; \"vprovctl apply\" if it is "
+                        "meant so",
+                        manager->paused_reason));
   log_problems (manager, problems);
   g_ptr_array_unref (manager->problems);
   manager->problems = problems;
