@@ -150,6 +150,7 @@ LibvirtUri=${VP_LIBVIRT_URI:-qemu:///system}
 Bus=unix:path=$folder/run/dbus/system_bus_socket
 WorkerProgram=$VP_BUILDDIR/vprov-img
 WorkerUser=${VP_WORKER_USER-nobody}
+RescanSec=${VP_RESCAN_SEC:-60}
 ShutdownTimeoutSec=${VP_SHUTDOWN_SEC:-30}
 EOF
 }
