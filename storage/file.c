@@ -27,6 +27,10 @@ enum { PERM_READ = 0, PERM_WRITE = 1, PERM_RESIZE = 3, N_PERMS = 5 };
 typedef struct {
   VpFile parent;
   int fd;
+  /* Data as last seen: on tmpfs SEEK_HOLE walks page by page to the hole, so
+   * that asking again in every chunk would be quadratic.  Data that became a
+   * hole since reads as zeros all the same. */
+  uint64_t data_from, data_to;
 } PosixFile;
 
 static bool
@@ -289,6 +293,7 @@ static bool
 posix_punch (VpFile *file, uint64_t offset, uint64_t length, GError **error)
 {
   int r;
+  ((PosixFile *) file)->data_to = 0;
   do
     r = fallocate (((PosixFile *) file)->fd,
                    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) offset,
@@ -341,6 +346,7 @@ posix_truncate (VpFile *file, uint64_t size, GError **error)
            fail (file, "the device ends before", size, ENOSPC, error);
   }
   int r;
+  ((PosixFile *) file)->data_to = 0;
   do
     r = ftruncate (((PosixFile *) file)->fd, (off_t) size);
   while (r < 0 && errno == EINTR);
@@ -361,7 +367,13 @@ static bool
 posix_extent (VpFile *file, uint64_t offset, uint64_t length, bool *ret_data,
               uint64_t *ret_length, GError **error)
 {
-  int fd = ((PosixFile *) file)->fd;
+  PosixFile *posix = (PosixFile *) file;
+  int fd = posix->fd;
+  if (offset >= posix->data_from && offset < posix->data_to) {
+    *ret_data = true;
+    *ret_length = MIN (length, posix->data_to - offset);
+    return true;
+  }
   off_t data = lseek (fd, (off_t) offset, SEEK_DATA);
   if (data < 0 && errno == ENXIO) { /* nothing but a hole up to the end */
     *ret_data = false;
@@ -375,8 +387,11 @@ posix_extent (VpFile *file, uint64_t offset, uint64_t length, bool *ret_data,
   if (data >= 0 && (uint64_t) data > offset) {
     *ret_data = false;
     *ret_length = MIN (length, (uint64_t) data - offset);
-  } else if (data >= 0 && hole > 0 && (uint64_t) hole > offset)
+  } else if (data >= 0 && hole > 0 && (uint64_t) hole > offset) {
     *ret_length = MIN (length, (uint64_t) hole - offset);
+    posix->data_from = offset;
+    posix->data_to = (uint64_t) hole;
+  }
   return true;
 }
 
