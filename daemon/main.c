@@ -14,13 +14,9 @@
 #include "daemon/manager.h"
 #include "daemon/store.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#include <fcntl.h>
 #include <glib-unix.h>
 #include <systemd/sd-daemon.h>
 
@@ -86,26 +82,6 @@ on_watchdog (gpointer user_data)
   return G_SOURCE_CONTINUE;
 }
 
-/* One daemon for one state folder. */
-static int
-lock_state (const VpConfig *config, GError **error)
-{
-  g_autofree char *path = g_build_filename (config->state_dir, "lock", NULL);
-  int fd = open (path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-  if (fd >= 0 && flock (fd, LOCK_EX | LOCK_NB) == 0)
-    return fd;
-  if (fd >= 0 && errno == EWOULDBLOCK)
-    g_set_error (error, G_IO_ERROR, G_IO_ERROR_BUSY,
-                 "%s: another vprovd uses this folder", config->state_dir);
-  else
-    g_set_error (error, G_IO_ERROR, g_io_error_from_errno (errno), "%s: %s",
-                 path, g_strerror (errno));
-  if (fd >= 0)
-    (void) close (fd); /* nothing was written */
-  return -1;
-}
-
 static void
 serve (App *app)
 {
@@ -128,10 +104,9 @@ run (const VpConfig *config, App *app, GError **error)
   VpHostLibvirtConfig libvirt = { .uri = config->libvirt_uri };
   g_autoptr (VpStore) store = vp_store_open (config->state_dir, error);
   VpHost *host = NULL;
-  int lock_fd = -1;
   bool good = false;
 
-  if (store == NULL || (lock_fd = lock_state (config, error)) < 0)
+  if (store == NULL)
     return false;
   host = vp_host_libvirt_new (&libvirt, error);
   if (host != NULL) {
@@ -146,7 +121,6 @@ run (const VpConfig *config, App *app, GError **error)
     vp_manager_free (app->manager);
     host->ops->free (host);
   }
-  (void) close (lock_fd); /* the lock goes with it */
   return good;
 }
 

@@ -139,8 +139,8 @@ log_problems (VpManager *manager, const GPtrArray *problems)
               old->place.column == problem->place.column &&
               g_str_equal (old->message, problem->message);
     }
-    if (!known)
-      vp_log_problem (problem);
+    if (!known && !g_str_equal (problem->code, "paused"))
+      vp_log_problem (problem); /* "paused" was said with its own id */
   }
 }
 
