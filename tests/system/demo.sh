@@ -73,7 +73,7 @@ drop a file into its guests folder instead (see README)"
 free_port ()
 {
   local port=8080
-  while ss -Hltn "sport = :$port" | grep -q .; do
+  while [ -n "$(ss -Hltn "sport = :$port")" ]; do
     port=$((port + 1))
   done
   echo "$port"
