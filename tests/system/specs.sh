@@ -130,6 +130,34 @@ check "zero writes to the tables" same "$(cat "$folder/nft.log")" ""
 check "zero writes to libvirt" lacks "event '" cat "$folder/events.log"
 check "zero writes to links" same "$(cat "$folder/links.log")" ""
 
+# ---- KVM -------------------------------------------------------------------------
+# A device that opens is enough for 16-bit code.
+if { : <> /dev/kvm; } 2> /dev/null; then
+  # A plain processor: a KVM without the processor's help cannot pass through
+  # all of the host's.
+  serial=$folder/lib/serial.log
+  cat <<EOM | drop guests fast
+<guest accel="kvm">
+  <memory>64M</memory>
+  <disk name="root" from="sector" size="1M"/>
+  <libvirt into="devices" mode="append">
+    <serial type="file"><source path="$serial"/><target port="1"/></serial>
+  </libvirt>
+  <libvirt into="domain" mode="replace">
+    <cpu mode="custom" match="exact" check="none"><model>kvm64</model></cpu>
+  </libvirt>
+</guest>
+EOM
+  check "a guest under KVM runs" wait_check 60 guest_is fast running ||
+    ctl status fast | sed 's/^/# /'
+  check "it is told as such" wait_check 20 property_is fast Accel kvm
+  check "nothing is said against it" lacks failed ctl status fast
+  check "its boot sector speaks" \
+    wait_check 20 has "VPROVD BOOT SECTOR" cat "$serial"
+else
+  skip "a guest under KVM runs" "/dev/kvm does not open"
+fi
+
 # ---- another name --------------------------------------------------------------
 mv "$folder/spec/guests/box.xml" "$folder/spec/guests/crate.xml"
 check "another name: the old guest ends" wait_check 120 guest_is box "shut off"
@@ -166,31 +194,5 @@ check "adopted, it is in sync" wait_check 30 property_is taken Sync synced
 check "the plan is empty" wait_check 20 settled
 check "and QEMU is the same process" same "$(qemu_pid taken)" "$pid"
 
-# ---- KVM -------------------------------------------------------------------------
-# A device that opens is enough for 16-bit code.
-if { : <> /dev/kvm; } 2> /dev/null; then
-  # A plain processor: a KVM without the processor's help cannot pass through
-  # all of the host's.
-  serial=$folder/lib/serial.log
-  cat <<EOM | drop guests fast
-<guest accel="kvm">
-  <memory>64M</memory>
-  <disk name="root" from="sector" size="1M"/>
-  <libvirt into="devices" mode="append">
-    <serial type="file"><source path="$serial"/><target port="1"/></serial>
-  </libvirt>
-  <libvirt into="domain" mode="replace">
-    <cpu mode="custom" match="exact" check="none"><model>kvm64</model></cpu>
-  </libvirt>
-</guest>
-EOM
-  check "a guest under KVM runs" wait_check 60 guest_is fast running
-  check "it is told as such" wait_check 20 property_is fast Accel kvm
-  check "nothing is said against it" lacks failed ctl status fast
-  check "its boot sector speaks" \
-    wait_check 20 has "VPROVD BOOT SECTOR" cat "$serial"
-else
-  skip "a guest under KVM runs" "/dev/kvm does not open"
-fi
 vprovd_stop
 tap_done
