@@ -49,6 +49,22 @@ host_mounts ()
   fi
 }
 
+# Debian's libvirtd does not start without the user it was built for, which
+# only libvirt-daemon-system makes: here it exists in this namespace alone.
+host_users ()
+{
+  local folder=$1 name=libvirt-qemu
+  if getent passwd "$name" > /dev/null || [ ! -e /etc/debian_version ]; then
+    return
+  fi
+  cp /etc/passwd /etc/group "$folder/etc-libvirt/"
+  echo "$name:x:64055:64055::/nonexistent:/usr/sbin/nologin" \
+    >> "$folder/etc-libvirt/passwd"
+  echo "$name:x:64055:" >> "$folder/etc-libvirt/group"
+  mount --bind "$folder/etc-libvirt/passwd" /etc/passwd
+  mount --bind "$folder/etc-libvirt/group" /etc/group
+}
+
 host_write_files ()
 {
   local folder=$1 user=+65534 name
@@ -106,6 +122,7 @@ host_start ()
 {
   local folder=$1
   host_mounts "$folder"
+  host_users "$folder"
   host_write_files "$folder"
   export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/dbus/system_bus_socket
   dbus-daemon --config-file="$folder/dbus.conf" --fork --nopidfile --nosyslog
