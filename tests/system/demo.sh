@@ -209,7 +209,7 @@ inside ()
   sed 's/^/    /' "$folder/$guest.xml"
   say "what vprovd does about it:"
   tail -n +1 -s 0.2 --pid=$monitor -f "$folder/monitor.log" | sed -u 's/^/    /' &
-  await 120 has '"running"' vprovctl list --json=short || trouble
+  await 120 vprovctl status "$guest" || trouble
   say "the guest runs after $((SECONDS - start)) s; its kernel boots now"
   await 120 has "vprovd works" curl -s -m 3 "$url" || trouble
   kill "$monitor" 2> /dev/null || true
