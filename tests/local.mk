@@ -13,7 +13,8 @@ AM_TESTS_ENVIRONMENT = \
 	G_DEBUG=fatal-warnings; export G_DEBUG;
 
 # What needs root, libvirtd, QEMU, iptables or namespaces: run by
-# "make check-system", with the same harness and the same counting.
+# "make check-system", with the same harness and the same counting.  Scripts
+# only (*.sh): automake makes rules for programs in TESTS alone.
 SYSTEM_TESTS =
 
 # The same programs with many more rounds, minutes instead of seconds: run by
@@ -25,14 +26,6 @@ include $(top_srcdir)/tests/net/local.mk
 include $(top_srcdir)/tests/daemon/local.mk
 include $(top_srcdir)/tests/system/local.mk
 include $(top_srcdir)/tests/house/local.mk
-
-# Automake makes rules for programs in TESTS only.
-tests/%.log: tests/%$(EXEEXT)
-	@p='$<'; b='tests/$*'; \
-	$(am__check_pre) $(LOG_DRIVER) --test-name "$$f" \
-	--log-file $$b.log --trs-file $$b.trs \
-	$(am__common_driver_flags) $(AM_LOG_DRIVER_FLAGS) $(LOG_DRIVER_FLAGS) \
-	-- $(LOG_COMPILE) "$$tst" $(AM_TESTS_FD_REDIRECT)
 
 .PHONY: check-system
 check-system: all
