@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # host-libvirt with a real libvirtd and QEMU, both of which are killed and
-# stopped: host-libvirtd.c, in a private host.
+# stopped: libvirtd-faults.c, in a private host.
 set -u
 # shellcheck source=tests/system/tap.sh
 . "$VP_SRCDIR/tests/system/tap.sh"
@@ -25,7 +25,7 @@ fi
 
 folder=$2
 host_start "$folder" || bail_out "libvirtd does not come up"
-VP_TEST_FOLDER=$folder "$VP_BUILDDIR/tests/daemon/host-libvirtd"
+VP_TEST_FOLDER=$folder "$VP_BUILDDIR/tests/daemon/libvirtd-faults"
 status=$?
 host_stop
 exit "$status"

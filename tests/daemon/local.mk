@@ -64,12 +64,12 @@ tests_daemon_test_worker_samples_LDADD = libvprovd.la $(ZLIB_LIBS)
 include $(top_srcdir)/tests/daemon/xml/local.mk
 
 # With a real libvirtd, in a private host: the script starts the program.
-check_PROGRAMS += tests/daemon/host-libvirtd
+check_PROGRAMS += tests/daemon/libvirtd-faults
 SYSTEM_TESTS += tests/daemon/host-libvirtd.sh
 EXTRA_DIST += tests/daemon/host-libvirtd.sh
-tests_daemon_host_libvirtd_SOURCES = tests/daemon/host-libvirtd.c
-tests_daemon_host_libvirtd_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
-tests_daemon_host_libvirtd_LDADD = libvprovd.la
+tests_daemon_libvirtd_faults_SOURCES = tests/daemon/libvirtd-faults.c
+tests_daemon_libvirtd_faults_CPPFLAGS = $(libvprovd_la_CPPFLAGS)
+tests_daemon_libvirtd_faults_LDADD = libvprovd.la
 check_PROGRAMS += tests/daemon/test-spec-dir
 TESTS += tests/daemon/test-spec-dir
 tests_daemon_test_spec_dir_SOURCES = tests/daemon/test-spec-dir.c

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define DEADLINE_MS 60000
-#define CALL_MS     1500
+#define CALL_MS     5000
 
 /* Writes 0x2000 to q35's PM1a control register: soft off. */
 static const uint8_t power_off[] = { 0xba, 0x04, 0x06, 0xb8, 0x00,
