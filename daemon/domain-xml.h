@@ -9,13 +9,14 @@
 #define VP_DOMAIN_XML_NAMESPACE "urn:vprovd:domain:1"
 
 /* The whole definition of a resolved guest (uuid, mac, machine, paths,
- * accel other than AUTO), without the mark: what the digest is made of.
+ * accel other than AUTO), without the mark.
  * Fragments are merged in, and refused where they change what the spec itself
  * says.  A whole <domain> file loses our options in its metadata and gets
  * uuid and macs filled in where it has none, nothing else.  Caller frees. */
 char *vp_domain_xml_generate (const VpGuest *guest, const VpHostCaps *caps,
                               GError **error);
-/* sha256 in hex of what vp_domain_xml_generate () gave.  Caller frees. */
+/* The digest of a whole <domain> file's definition: sha256 in hex of what
+ * vp_domain_xml_generate () gave.  Caller frees. */
 char *vp_domain_xml_digest (const char *xml);
 /* Puts the mark into <metadata>; replaces an older one.  Caller frees. */
 char *vp_domain_xml_set_mark (const char *xml, const VpMark *mark,

@@ -73,20 +73,13 @@ decide_accel (VpGuestJob *self, const VpHostCaps *caps, GError **error)
   return true;
 }
 
-/* A guest without devices and description is what only a start can change. */
+/* A whole <domain> file is what it says; its own part and the rest are not
+ * told apart. */
 static char *
-fixed_digest (const VpGuest *wanted, const VpHostCaps *caps, GError **error)
+digest_of (const VpGuest *wanted, const char *xml, bool fixed_only)
 {
-  g_autoptr (VpGuest) bare = vp_guest_copy (wanted);
-  g_autofree char *xml = NULL;
-
-  if (bare->domain_xml == NULL) {
-    g_ptr_array_set_size (bare->disks, 0);
-    g_ptr_array_set_size (bare->nics, 0);
-    g_clear_pointer (&bare->description, g_free);
-  }
-  xml = vp_domain_xml_generate (bare, caps, error);
-  return xml != NULL ? vp_domain_xml_digest (xml) : NULL;
+  return wanted->domain_xml != NULL ? vp_domain_xml_digest (xml)
+                                    : vp_guest_digest (wanted, fixed_only);
 }
 
 /* Fills in what only the hypervisor knows; makes the definition. */
@@ -120,11 +113,9 @@ complete_wanted (VpGuestJob *self, const VpFound *found, GError **error)
   if (xml == NULL)
     return NULL;
   g_free (self->digest);
-  self->digest = vp_domain_xml_digest (xml);
+  self->digest = digest_of (wanted, xml, false);
   g_free (self->fixed);
-  self->fixed = fixed_digest (wanted, caps, error);
-  if (self->fixed == NULL)
-    return NULL;
+  self->fixed = digest_of (wanted, xml, true);
   g_free (self->machine);
   self->machine = g_strdup (wanted->machine);
   g_free (self->arch);

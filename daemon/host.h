@@ -18,7 +18,7 @@
  * touched. */
 typedef struct {
   char *guest;  /* the spec's name */
-  char *digest; /* of the definition that we generated, see domain-xml.h */
+  char *digest; /* of what its definition was made from: vp_guest_digest () */
   char *fixed;  /* digest of what of it only a start can change */
   bool retired; /* its spec is gone; kept, not started */
 } VpMark;

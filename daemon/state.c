@@ -434,3 +434,72 @@ vp_name_is_valid (const char *name)
   return strspn (name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                        "0123456789._-") == len;
 }
+
+/* Name and value, each ended by a NUL, so that no two guests read alike; what
+ * is not stated does not count. */
+static void
+count_text (GChecksum *sum, const char *name, const char *value)
+{
+  if (value == NULL)
+    return;
+  g_checksum_update (sum, (const guchar *) name, (gssize) strlen (name) + 1);
+  g_checksum_update (sum, (const guchar *) value, (gssize) strlen (value) + 1);
+}
+
+static void
+count_number (GChecksum *sum, const char *name, uint64_t value)
+{
+  g_autofree char *text = g_strdup_printf ("%" G_GUINT64_FORMAT, value);
+
+  count_text (sum, name, text);
+}
+
+static void
+count_devices (GChecksum *sum, const VpGuest *guest)
+{
+  count_text (sum, "description", guest->description);
+  for (guint i = 0; i < guest->disks->len; i++) {
+    const VpDisk *disk = g_ptr_array_index (guest->disks, i);
+
+    count_text (sum, "disk", disk->name);
+    count_text (sum, "path", disk->path);
+    count_text (sum, "format", disk->format);
+    count_text (sum, "target", disk->target);
+    count_text (sum, "backing-path", disk->backing_path);
+    count_text (sum, "backing-format", disk->backing_format);
+  }
+  for (guint i = 0; i < guest->nics->len; i++) {
+    const VpNic *nic = g_ptr_array_index (guest->nics, i);
+
+    count_text (sum, "nic", nic->name);
+    count_text (sum, "bridge", nic->bridge);
+    count_text (sum, "mac", nic->mac);
+  }
+}
+
+char *
+vp_guest_digest (const VpGuest *guest, bool fixed_only)
+{
+  g_autoptr (GChecksum) sum = g_checksum_new (G_CHECKSUM_SHA256);
+
+  count_text (sum, "name", guest->name);
+  count_text (sum, "uuid", guest->uuid);
+  count_text (sum, "accel", vp_accel_to_string (guest->accel));
+  count_text (sum, "arch", guest->arch);
+  count_text (sum, "machine", guest->machine);
+  count_number (sum, "cpus", guest->cpus);
+  count_number (sum, "memory", guest->memory);
+  count_text (sum, "kernel", guest->kernel);
+  count_text (sum, "initrd", guest->initrd);
+  count_text (sum, "cmdline", guest->cmdline);
+  for (guint i = 0; i < guest->fragments->len; i++) {
+    const VpFragment *fragment = g_ptr_array_index (guest->fragments, i);
+
+    count_text (sum, "into", fragment->into);
+    count_text (sum, "mode", fragment->mode);
+    count_text (sum, "xml", fragment->xml);
+  }
+  if (!fixed_only)
+    count_devices (sum, guest);
+  return g_strdup (g_checksum_get_string (sum));
+}

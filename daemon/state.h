@@ -142,6 +142,15 @@ VpGuest *vp_guest_ref (VpGuest *guest);
 void vp_guest_unref (VpGuest *guest);
 /* A deep copy with one reference, free to be changed. */
 VpGuest *vp_guest_copy (const VpGuest *guest);
+/* sha256, in hex, of what a resolved guest's definition is made from; with
+ * fixed_only of what of it only a start can change: all but the devices and
+ * the description.  Speaks of the guest, not of the XML: an upgrade that
+ * writes definitions differently changes no digest, and so touches no guest.
+ * What is wanted of the networks, of power and of files is not in it.
+ *
+ * A field that comes later is counted only where it is stated.  Caller
+ * frees. */
+char *vp_guest_digest (const VpGuest *guest, bool fixed_only);
 VpDisk *vp_disk_new (const char *name);
 VpDisk *vp_disk_copy (const VpDisk *disk);
 void vp_disk_free (VpDisk *disk);

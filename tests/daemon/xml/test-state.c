@@ -232,12 +232,64 @@ test_problems (void)
   g_assert_true (vp_problems_have_error (problems));
 }
 
+static void
+assert_digests (const VpGuest *a, const VpGuest *b, bool same, bool same_fixed)
+{
+  g_autofree char *whole_a = vp_guest_digest (a, false);
+  g_autofree char *whole_b = vp_guest_digest (b, false);
+  g_autofree char *fixed_a = vp_guest_digest (a, true);
+  g_autofree char *fixed_b = vp_guest_digest (b, true);
+
+  g_assert_cmpuint (strlen (whole_a), ==, 64);
+  g_assert_cmpint (g_str_equal (whole_a, whole_b), ==, same);
+  g_assert_cmpint (g_str_equal (fixed_a, fixed_b), ==, same_fixed);
+}
+
+/* It is written into every domain: what it says must not change from one
+ * version to the next. */
+static void
+test_digest (void)
+{
+  g_autoptr (VpGuest) guest = vp_guest_new ("web");
+  g_autoptr (VpGuest) other = NULL;
+  g_autofree char *digest = NULL;
+  VpDisk *disk = vp_disk_new ("root");
+  VpNic *nic = vp_nic_new ("lan");
+
+  guest->uuid = g_strdup ("11111111-2222-4333-8444-555555555555");
+  guest->accel = VP_ACCEL_TCG;
+  guest->memory = 1 << 30;
+  disk->path = g_strdup ("/srv/web-root.qcow2");
+  g_ptr_array_add (guest->disks, disk);
+  nic->mac = g_strdup ("52:54:00:00:00:01");
+  g_ptr_array_add (guest->nics, nic);
+  digest = vp_guest_digest (guest, false);
+  g_assert_cmpstr (
+      digest, ==,
+      "c40124e21fa5a428c932cae7558140fffd2c31f7151c2c9afccd0afecb4f55b2");
+
+  other = vp_guest_copy (guest);
+  assert_digests (guest, other, true, true);
+  other->power = VP_POWER_STOPPED;
+  ((VpDisk *) g_ptr_array_index (other->disks, 0))->size = 5;
+  assert_digests (guest, other, true, true);
+  other->description = g_strdup ("a word");
+  assert_digests (guest, other, false, true);
+  vp_guest_unref (other);
+  other = vp_guest_copy (guest);
+  g_ptr_array_set_size (other->nics, 0);
+  assert_digests (guest, other, false, true);
+  other->memory++;
+  assert_digests (guest, other, false, false);
+}
+
 int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/state/copy", test_copy);
   g_test_add_func ("/state/null", test_null);
+  g_test_add_func ("/state/digest", test_digest);
   g_test_add_func ("/state/forward-words", test_forward_words);
   g_test_add_func ("/state/words", test_words);
   g_test_add_func ("/state/names", test_names);
