@@ -55,6 +55,9 @@ clear_leftovers ()
   while read -r old; do
     exec 8< "$old"
     flock -n 8 || die "another demo is running (its folder is $old)"
+    # Processes of a killed one may still be ending.
+    wait_for 10 fails pgrep -f "demo.sh --inside $old " ||
+      die "a demo is still running in $old"
     say "clearing away what an interrupted demo left in $old"
     clear_away "$old" || die "could not clear away $old"
     exec 8<&-
@@ -119,6 +122,7 @@ outside ()
   chmod 444 "$folder/base.qcow2"
   VP_WORKER_USER=nobody host_config "$folder"
 
+  host_exec='exec'
   host_enter "$0" --inside "$folder" "$port" "$1" 9<&- &
   inside=$!
   # A signal ends the first wait; the inside then ends in order.

@@ -12,7 +12,8 @@
 #   host_stop             inside: guests, libvirtd, D-Bus end
 
 # The namespace dies with the caller (--pdeathsig), and everything in it with
-# its first process (--kill-child): nothing survives a kill -9.
+# its first process (--kill-child): nothing survives a kill -9.  In the
+# background "host_exec=exec" leaves no shell between the two.
 host_enter ()
 {
   local net=()
@@ -20,7 +21,7 @@ host_enter ()
     net=(--net)
     shift
   fi
-  setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child=KILL \
+  ${host_exec:-} setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child=KILL \
     --mount-proc "${net[@]}" -- "$@"
 }
 
