@@ -22,6 +22,8 @@ PATH=$PATH:/usr/sbin:/sbin
 . "$here/host.sh"
 
 guest=demo-web
+# Tests have a place of their own: what lies in /tmp is the machine's network's.
+folders=${VP_DEMO_FOLDERS:-/tmp}
 
 say () { printf '==> %s\n' "$*"; }
 die () { printf 'demo: %s\n' "$*" >&2; exit 1; }
@@ -61,7 +63,7 @@ clear_leftovers ()
     say "clearing away what an interrupted demo left in $old"
     clear_away "$old" || die "could not clear away $old"
     exec 8<&-
-  done < <(find /tmp -maxdepth 1 -type d -user root -name 'vprovd-demo.*')
+  done < <(find "$folders" -maxdepth 1 -type d -user root -name 'vprovd-demo.*')
 }
 
 refuse_beside_vprovd ()
@@ -103,7 +105,7 @@ outside ()
   clear_leftovers
   refuse_beside_vprovd
 
-  folder=$(mktemp -d /tmp/vprovd-demo.XXXXXX)
+  folder=$(mktemp -d "$folders/vprovd-demo.XXXXXX")
   chmod 711 "$folder"
   exec 9< "$folder"
   flock 9

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # tap.sh, host.sh and daemon.sh are for every area's scripts.
-SYSTEM_TESTS += tests/system/specs.sh tests/system/e2e.sh \
+SYSTEM_TESTS += tests/system/demo-twice.sh tests/system/specs.sh tests/system/e2e.sh \
 	tests/system/systemd.sh
-EXTRA_DIST += tests/system/specs.sh tests/system/e2e.sh \
+EXTRA_DIST += tests/system/demo-twice.sh tests/system/specs.sh tests/system/e2e.sh \
 	tests/system/systemd.sh tests/system/systemd-inside.sh \
 	tests/system/tap.sh tests/system/host.sh tests/system/daemon.sh \
 	tests/system/demo.sh \
