@@ -98,6 +98,8 @@ main (int argc, char **argv)
     (void) fprintf (stderr, "fake-vprovd: %s\n", error->message);
     return 1;
   }
+  /* However slowly a script asks for its jobs. */
+  vp_bus_set_job_linger (bus, 600000);
   (void) g_unix_signal_add (SIGTERM, on_term, loop);
   (void) puts ("ready");
   (void) fflush (stdout);
