@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* As the daemon's limit. */
@@ -64,6 +65,28 @@ verify_options (const Ctl *ctl, const char *path)
   return g_variant_builder_end (&options);
 }
 
+/* The file's text.  A FIFO is not waited for and a device not read for ever:
+ * the daemon takes regular files only. */
+static bool
+read_spec (const char *path, char **ret_text, size_t *ret_len)
+{
+  g_autoptr (GError) error = NULL;
+  struct stat st;
+
+  if (stat (path, &st) < 0)
+    (void) ctl_complain ("%s: %s", path, g_strerror (errno));
+  else if (!S_ISREG (st.st_mode))
+    (void) ctl_complain ("%s: is not a regular file", path);
+  else if (st.st_size > TEXT_SIZE_MAX)
+    (void) ctl_complain ("%s: too long for a spec: %jd bytes", path,
+                         (intmax_t) st.st_size);
+  else if (!g_file_get_contents (path, ret_text, ret_len, &error))
+    (void) ctl_complain ("%s", error->message);
+  else
+    return true;
+  return false;
+}
+
 /* Adds the file's problems; false where it could not be asked about. */
 static bool
 verify_file (Ctl *ctl, const char *path, GVariantBuilder *all)
@@ -74,14 +97,8 @@ verify_file (Ctl *ctl, const char *path, GVariantBuilder *all)
   g_autofree char *text = NULL;
   size_t len;
 
-  if (!g_file_get_contents (path, &text, &len, &error)) {
-    (void) ctl_complain ("%s", error->message);
+  if (!read_spec (path, &text, &len))
     return false;
-  }
-  if (len > TEXT_SIZE_MAX) {
-    (void) ctl_complain ("%s: too long for a spec: %zu bytes", path, len);
-    return false;
-  }
   reply =
       ctl_call_manager (ctl, "Verify",
                         g_variant_new ("(@ay@a{sv})",

@@ -125,10 +125,27 @@ print_help (void)
 static void
 print_verb_help (const Verb *verb)
 {
-  (void) printf ("vprovctl %s%s%s %s\n\n%s.\n%s", verb->verb,
+  (void) printf ("vprovctl %s%s%s%s%s\n\n%s.\n%s", verb->verb,
                  verb->sub_verb != NULL ? " " : "",
-                 verb->sub_verb != NULL ? verb->sub_verb : "", verb->operands,
+                 verb->sub_verb != NULL ? verb->sub_verb : "",
+                 *verb->operands != '\0' ? " " : "", verb->operands,
                  verb->summary, verb->help);
+}
+
+/* For a first word that needs a second one. */
+static void
+print_word_help (const char *word)
+{
+  bool more = false;
+
+  for (size_t i = 0; i < G_N_ELEMENTS (verbs); i++) {
+    if (strcmp (verbs[i].verb, word) != 0)
+      continue;
+    if (more)
+      (void) putchar ('\n');
+    print_verb_help (&verbs[i]);
+    more = true;
+  }
 }
 
 static CtlExit complain_usage (const char *format, ...) G_GNUC_PRINTF (1, 2);
@@ -388,6 +405,10 @@ run_line (Line *line, char **operands)
   verb = find_verb (words, &n_words);
   if (verb == NULL && !is_verb (words[0]))
     return complain_usage ("unknown verb '%s'", words[0]);
+  if (verb == NULL && line->help && words[1] == NULL) {
+    print_word_help (words[0]);
+    return CTL_OK;
+  }
   if (verb == NULL)
     return words[1] != NULL
                ? complain_usage ("unknown verb '%s %s'", words[0], words[1])

@@ -153,6 +153,8 @@ help_of_all ()
       { echo "the completion lacks $verb"; return 1; }
   done
 }
+check "half a verb has help" says "vprovctl forward check" \
+  code 0 ctl forward --help
 check "each verb has help, a place in the manual and in the completion" \
   help_of_all
 check "no daemon: says how to start it" says "systemctl enable --now vprovd" \
@@ -232,6 +234,9 @@ check "verify of a broken file" prints \
   code 1 ctl verify "$folder/guests/good.xml" "$folder/guests/broken.xml"
 check "a warning is no error, and a file need not be UTF-8" \
   says "latin.xml:1:1: warning:" code 0 ctl verify "$folder/networks/latin.xml"
+mkfifo "$folder/guests/pipe.xml"
+check "verify does not wait for a FIFO" says "is not a regular file" code 1 \
+  ctl verify "$folder/guests/pipe.xml"
 check "verify of no file" says "No such file" code 1 ctl verify "$folder/none"
 echo '<guest/>' > "$folder/guests/a b.xml"
 check "verify of a strange name" says "no name for a spec" \
