@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The demo shows the page and leaves nothing: all is equal round its second
-# run, and round one that is killed and the one after it.  In a network of the
+# run, on a terminal round Ctrl-C, and round one that is killed and the one
+# after it.  In a network of the
 # test's own; for the rest it is the machine's.
 # shellcheck disable=SC2317 # check calls functions
 set -u
@@ -34,6 +35,21 @@ host_state ()
   find /etc /var/lib /var/log/libvirt -xdev -type f -exec sha256sum {} + \
     2> /dev/null | LC_ALL=C sort -k 2
 }
+demo_waits () { grep -q "^Ctrl-C ends the demo" "$folder/demo.log"; }
+# As a person has it: a terminal, whose Ctrl-C goes to all of its processes.
+demo_till_ctrl_c ()
+{
+  local status=0
+  : > "$folder/demo.log"
+  { wait_for 60 demo_waits; printf '\003'; } |
+    script -qec "$VP_SRCDIR/tests/system/demo.sh" /dev/null \
+      > "$folder/demo.log" 2>&1 || status=$?
+  if [ "$status" -eq 0 ] && lacks "did not work" cat "$folder/demo.log"; then
+    return 0
+  fi
+  cat "$folder/demo.log"
+  return 1
+}
 demo_is_at_work () { grep -q "what vprovd does about it" "$folder/demo.log"; }
 namespace_is_gone () { ! pgrep -f "demo.sh --inside"; }
 
@@ -47,10 +63,14 @@ inside ()
   host_state > "$folder/after"
   check "and leaves nothing" diff "$folder/before" "$folder/after"
 
+  check "on a terminal Ctrl-C ends it, and well" demo_till_ctrl_c
+  host_state > "$folder/after"
+  check "and leaves nothing" diff "$folder/before" "$folder/after"
+
   : > "$folder/demo.log"
   "$VP_SRCDIR/tests/system/demo.sh" --once > "$folder/demo.log" 2>&1 &
   killed=$!
-  check "a third one works" wait_for 60 demo_is_at_work
+  check "one more works" wait_for 60 demo_is_at_work
   kill -9 "$killed"
   wait "$killed" 2> /dev/null
   check "a kill -9 takes its processes with it" wait_for 10 namespace_is_gone
@@ -68,7 +88,8 @@ if [ "${1:-}" = --inside ]; then
   exit
 fi
 [ "$(id -u)" -eq 0 ] || skip_all "needs root"
-for name in libvirtd virtlogd qemu-system-x86_64 dbus-daemon busybox dnsmasq; do
+for name in libvirtd virtlogd qemu-system-x86_64 dbus-daemon busybox dnsmasq \
+              script; do
   command -v "$name" > /dev/null || skip_all "$name is not installed"
 done
 folder=$(mktemp -d /tmp/vprovd-test.XXXXXX)

@@ -31,7 +31,7 @@ die () { printf 'demo: %s\n' "$*" >&2; exit 1; }
 vprovd () { "$VP_BUILDDIR/vprovd" --config="$folder/vprovd.conf" "$@"; }
 vprovctl ()
 {
-  "$VP_BUILDDIR/vprovctl" \
+  "$VP_BUILDDIR/vprovctl" --no-pager \
     --bus="unix:path=$folder/run/dbus/system_bus_socket" "$@"
 }
 
@@ -127,10 +127,10 @@ outside ()
   host_exec='exec'
   host_enter "$0" --inside "$folder" "$port" "$1" 9<&- &
   inside=$!
-  # A signal ends the first wait; the inside then ends in order.
-  wait "$inside" || status=$?
-  while kill -0 "$inside" 2> /dev/null; do
-    wait "$inside" || status=$?
+  # A signal ends a wait (with a status above 128), not the inside, which then
+  # ends in order and has the last word.
+  while status=0; wait "$inside" || status=$?; [ "$status" -gt 128 ]; do
+    :
   done
   inside=''
   return "$status"
@@ -203,7 +203,9 @@ inside ()
   say "starting a D-Bus and a libvirtd of the demo's own"
   host_start "$folder" || die "libvirtd did not come up"
   say "starting vprovd"
-  vprovd > "$folder/vprovd.log" 2>&1 &
+  # A session of its own: Ctrl-C would end it before the demo has seen it.
+  setsid "$VP_BUILDDIR/vprovd" --config="$folder/vprovd.conf" \
+    > "$folder/vprovd.log" 2>&1 &
   daemon=$!
   await 30 vprovctl list || trouble
 
