@@ -199,6 +199,32 @@ has_own_disks (const VpGuest *spec)
   return spec->domain_xml == NULL && spec->disks->len > 0;
 }
 
+/* Whether one of the volumes decided for it was ever made: where none was,
+ * a rename can lose nothing. */
+static bool
+has_made_volumes (VpCatalog *catalog, const VpGuestRecord *record)
+{
+  GHashTableIter iter;
+  gpointer value = NULL;
+
+  g_hash_table_iter_init (&iter, record->volumes);
+  while (g_hash_table_iter_next (&iter, NULL, &value)) {
+    g_auto (GStrv) words = g_strsplit (value, "/", 2);
+    g_autoptr (VpVolumeRecord) volume = NULL;
+    g_autoptr (GError) error = NULL;
+
+    if (g_strv_length (words) != 2)
+      return true;
+    volume = vp_store_load_volume (catalog->store, words[0], words[1], &error);
+    /* A record that cannot be read proves nothing. */
+    if (volume == NULL || volume->created != 0 ||
+        (volume->path != NULL &&
+         g_file_test (volume->path, G_FILE_TEST_EXISTS)))
+      return true;
+  }
+  return false;
+}
+
 /* A new name that may be a renamed guest must not silently boot an empty
  * disk. */
 static char *
@@ -219,7 +245,8 @@ fresh_warning (VpCatalog *catalog, const VpCatalogGuest *guest,
         g_get_monotonic_time () - catalog->vanish_time < RENAME_WINDOW_US;
 
     if (other == guest || other->there || other->record == NULL ||
-        other->spec == NULL || !has_own_disks (other->spec))
+        other->spec == NULL || !has_own_disks (other->spec) ||
+        !has_made_volumes (catalog, other->record))
       continue;
     if ((seen != NULL && g_strcmp0 (seen->text, text) == 0) || just_now)
       return g_strdup_printf (
