@@ -294,7 +294,9 @@ vp_manager_refresh (VpManager *manager, VpManagedGuest *guest)
        spec->spec != NULL ? spec->spec->description : NULL);
   set (&status->state, guest_state (guest));
   set (&status->sub_state, phase);
-  set (&status->wanted, wants_to_run (spec) ? "running" : "stopped");
+  set (&status->wanted, spec->spec == NULL    ? ""
+                        : wants_to_run (spec) ? "running"
+                                              : "stopped");
   set (&status->accel,
        guest->observed && guest->exists && guest->accel != VP_ACCEL_AUTO
            ? vp_accel_to_string (guest->accel)

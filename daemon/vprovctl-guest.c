@@ -218,7 +218,9 @@ print_state (const Ctl *ctl, GVariant *guest)
 
     g_string_append_printf (rest, " since %s", time);
   }
-  if (*wanted != '\0' && strcmp (wanted, state) != 0)
+  /* What was never made does not run either. */
+  if (*wanted != '\0' && strcmp (wanted, state) != 0 &&
+      (strcmp (wanted, "stopped") != 0 || strcmp (state, "undefined") != 0))
     g_string_append_printf (rest, ", should be %s", wanted);
   print_coloured (ctl, "State", state, rest->str);
   (void) g_string_free (rest, true);

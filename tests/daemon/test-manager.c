@@ -644,6 +644,35 @@ test_renamed_file_gets_no_empty_disk (World *world, gconstpointer data)
   assert_log (world, "define web; start web");
 }
 
+/* A guest whose disk could not be made leaves nothing that a new one could
+ * miss. */
+static void
+test_new_guest_after_failed_one (World *world, gconstpointer data)
+{
+  drop_in (world, "pools", "bad", "<pool path=\"/dev/null/x\"/>");
+  drop (world, "web",
+        "<guest><memory>256M</memory>"
+        "<disk name=\"root\" pool=\"bad\" size=\"2M\"/></guest>");
+  WAIT (status (world, "web") != NULL &&
+        status (world, "web")->sync == VP_SYNC_FAILED);
+  take_away (world, "web");
+  drop (world, "shop", DISK_GUEST (""));
+  WAIT (is_synced (world, "shop", "running"));
+}
+
+/* Nothing is known of what a file that was never right would want. */
+static void
+test_never_right (World *world, gconstpointer data)
+{
+  drop (world, "web", "<guest/>");
+  WAIT (status (world, "web") != NULL &&
+        status (world, "web")->sync == VP_SYNC_INVALID);
+  g_assert_cmpstr (status (world, "web")->wanted, ==, "");
+  drop (world, "web", MINIMAL);
+  WAIT (is_synced (world, "web", "running"));
+  g_assert_cmpstr (status (world, "web")->wanted, ==, "running");
+}
+
 static void
 test_duplicate_forward (World *world, gconstpointer data)
 {
@@ -702,6 +731,8 @@ main (int argc, char **argv)
       test_disk_is_made_grown_and_kept },
     { "/manager/renamed-file-gets-no-empty-disk",
       test_renamed_file_gets_no_empty_disk },
+    { "/manager/new-guest-after-failed-one", test_new_guest_after_failed_one },
+    { "/manager/never-right", test_never_right },
     { "/manager/duplicate-forward", test_duplicate_forward },
   };
 
