@@ -10,7 +10,8 @@ AM_TESTS_ENVIRONMENT = \
 	TSAN_OPTIONS='ignore_noninstrumented_modules=1 halt_on_error=1'; export TSAN_OPTIONS; \
 	ASAN_OPTIONS='detect_leaks=1'; export ASAN_OPTIONS; \
 	G_TEST_SRCDIR='$(abs_top_srcdir)/tests'; export G_TEST_SRCDIR; \
-	G_DEBUG=fatal-warnings; export G_DEBUG;
+	G_DEBUG=fatal-warnings; export G_DEBUG; \
+	G_SLICE=always-malloc; export G_SLICE;
 
 # What needs root, libvirtd, QEMU, iptables or namespaces: run by
 # "make check-system", with the same harness and the same counting.  Scripts
