@@ -114,6 +114,20 @@ find_size (const VpRunContext *context, const VpDisk *disk, int fd,
   return true;
 }
 
+/* Where in the spec lies what a step failed over. */
+static void
+prefix_place (const VpRunContext *context, VpPlace place, const char *what,
+              GError **error)
+{
+  const VpGuest *wanted = context->wanted;
+
+  if (wanted != NULL && wanted->source_path != NULL && place.line != 0)
+    g_prefix_error (error, "%s:%u:%u: %s", wanted->source_path, place.line,
+                    place.column, what);
+  else
+    g_prefix_error (error, "%s", what);
+}
+
 static bool
 do_volume_create (const VpRunContext *context, const VpStep *step,
                   GError **error)
@@ -140,6 +154,8 @@ do_volume_create (const VpRunContext *context, const VpStep *step,
   call.n_claims = disk_claims (disk, &claim);
   if (!run_worker (context, &call, &result, error) ||
       !find_size (context, disk, call.fd, &size, error)) {
+    if (disk->from != NULL)
+      prefix_place (context, disk->from_place, "", error);
     vp_pool_new_abort (new_volume);
     return false;
   }
@@ -298,9 +314,49 @@ do_set_mark (const VpRunContext *context, const VpStep *step, GError **error)
 }
 
 static bool
+link_exists (const char *name)
+{
+  g_autofree char *path = g_build_filename ("/sys/class/net", name, NULL);
+
+  return g_file_test (path, G_FILE_TEST_EXISTS);
+}
+
+/* What libvirt says of a missing kernel or bridge names no spec, and of a
+ * bridge not even that it is missing. */
+static void
+explain_start (const VpRunContext *context, GError **error)
+{
+  const VpGuest *wanted = context->wanted;
+
+  if (wanted == NULL || wanted->domain_xml != NULL)
+    return;
+  if ((wanted->kernel != NULL &&
+       !g_file_test (wanted->kernel, G_FILE_TEST_EXISTS)) ||
+      (wanted->initrd != NULL &&
+       !g_file_test (wanted->initrd, G_FILE_TEST_EXISTS)))
+    prefix_place (context, wanted->kernel_place,
+                  "a file of <kernel> is missing: ", error);
+  for (guint i = 0; i < wanted->nics->len; i++) {
+    const VpNic *nic = g_ptr_array_index (wanted->nics, i);
+    g_autofree char *what = NULL;
+
+    if (nic->network != NULL || nic->bridge == NULL ||
+        link_exists (nic->bridge))
+      continue;
+    what = g_strdup_printf ("there is no bridge \"%s\" on this host; make it, "
+                            "or name a network: ",
+                            nic->bridge);
+    prefix_place (context, nic->place, what, error);
+  }
+}
+
+static bool
 do_start (const VpRunContext *context, const VpStep *step, GError **error)
 {
-  return context->host->ops->start (context->host, context->domain, error);
+  if (context->host->ops->start (context->host, context->domain, error))
+    return true;
+  explain_start (context, error);
+  return false;
 }
 
 /* 1: off, 0: not yet, -1: error. */

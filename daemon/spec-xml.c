@@ -356,6 +356,7 @@ read_guest_head (VpWalk *walk, const VpXmlNode *root, VpGuest *guest)
     (void) vp_walk_size (walk, vp_xml_first (root, "memory"), NULL, MIB,
                          &guest->memory);
   if (kernel != NULL) {
+    guest->kernel_place = vp_xml_place (kernel);
     guest->kernel = vp_walk_path (walk, kernel, "image");
     guest->initrd = vp_walk_path (walk, kernel, "initrd");
     guest->cmdline = vp_xml_get_attribute (kernel, "cmdline");

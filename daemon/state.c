@@ -270,6 +270,7 @@ vp_guest_copy (const VpGuest *guest)
                      vp_fragment_copy (guest->fragments->pdata[i]));
   copy->domain_xml = g_strdup (guest->domain_xml);
   copy->source_path = g_strdup (guest->source_path);
+  copy->kernel_place = guest->kernel_place;
   copy->place = guest->place;
   return copy;
 }

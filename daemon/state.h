@@ -123,6 +123,7 @@ typedef struct {
   unsigned cpus_max; /* found: what it can grow to live; 0: not known */
   uint64_t memory_max;
   char *kernel, *initrd, *cmdline; /* direct kernel boot, or NULL */
+  VpPlace kernel_place;            /* of the element */
   char *arch, *machine; /* "x86_64", "pc-q35-7.2"; pinned at first define */
   GPtrArray *disks;     /* VpDisk, never NULL */
   GPtrArray *nics;      /* VpNic, never NULL */

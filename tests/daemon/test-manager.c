@@ -660,6 +660,24 @@ test_new_guest_after_failed_one (World *world, gconstpointer data)
   WAIT (is_synced (world, "shop", "running"));
 }
 
+/* What is missing for a start is told with its place in the spec. */
+static void
+test_start_without_parts (World *world, gconstpointer data)
+{
+  const char *message = NULL;
+
+  vp_fake_host_fail (world->host, "start", 1, VP_ERROR_LIBVIRT_FAILED);
+  drop (world, "web",
+        "<guest>\n<memory>256M</memory>\n"
+        " <kernel image=\"/nonexistent/vmlinuz\"/>\n"
+        "  <nic bridge=\"vp-none0\"/></guest>");
+  WAIT (status (world, "web") != NULL &&
+        status (world, "web")->sync == VP_SYNC_FAILED);
+  message = status (world, "web")->error_message;
+  g_assert_nonnull (strstr (message, "web.xml:3:2: a file of <kernel>"));
+  g_assert_nonnull (strstr (message, "web.xml:4:3: there is no bridge"));
+}
+
 /* Nothing is known of what a file that was never right would want. */
 static void
 test_never_right (World *world, gconstpointer data)
@@ -733,6 +751,7 @@ main (int argc, char **argv)
       test_renamed_file_gets_no_empty_disk },
     { "/manager/new-guest-after-failed-one", test_new_guest_after_failed_one },
     { "/manager/never-right", test_never_right },
+    { "/manager/start-without-parts", test_start_without_parts },
     { "/manager/duplicate-forward", test_duplicate_forward },
   };
 
