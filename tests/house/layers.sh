@@ -41,12 +41,16 @@ check "only main includes bus" \
   finds "only main includes bus" daemon/error.c '#include "daemon/bus.h"'
 check "libvirt stays in its room" \
   finds "host-libvirt.c alone" daemon/error.c '  #  include <libvirt/libvirt.h>'
+check "... and its links to others know it not" \
+  finds "host-libvirt.c alone" daemon/host-link.c '#include <libvirt/libvirt.h>'
 check "libxml2 stays in its rooms" \
   finds "xml.c alone" daemon/error.c '#include <libxml/tree.h>'
 check "libsystemd stays in its rooms" \
   finds "main.c and log.c alone" daemon/error.c '#include <systemd/sd-bus.h>'
 check "a pure room does no input or output" \
   finds "pure room" daemon/step.h '#include <unistd.h>'
+check "... nor does a part of one" \
+  finds "pure room" net/net-plan-private.h '#include <unistd.h>'
 check "a circle is found" \
   finds "circle:" daemon/state.h '#include "daemon/spec-xml.h"'
 check "an include that does not start at the root is found" \
