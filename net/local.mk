@@ -12,7 +12,7 @@ libvprov_net_la_SOURCES = \
 	net/net-apply.c net/net-apply.h \
 	net/net-config.c net/net-config.h \
 	net/net-host.c net/net-ops.h \
-	net/net-plan.c net/net-plan.h \
+	net/net-plan.c net/net-plan.h net/net-plan-private.h \
 	net/net-state.c net/net-state.h \
 	net/net.c net/net.h \
 	net/netlink.c net/netlink.h \

@@ -8,13 +8,14 @@
 #include "config.h"
 
 #include "net/net-plan.h"
+
+#include "net/net-plan-private.h"
 #include "net/sysctl.h"
 
 #include <netinet/in.h>
 #include <string.h>
 
-#define BRIDGE_FILTER "net/bridge/bridge-nf-call-iptables"
-#define REDIRECTS     "net/ipv4/conf/all/accept_redirects"
+#define REDIRECTS "net/ipv4/conf/all/accept_redirects"
 
 /* --- plain data -------------------------------------------------------- */
 
@@ -92,19 +93,9 @@ vp_net_link_is_ours (const VpLink *link)
 
 /* --- the planner ------------------------------------------------------- */
 
-typedef struct {
-  const VpNetHostConfig *config;
-  const VpNetWanted *wanted;
-  const VpNetFound *found;
-  VpNetPlan *plan;
-  VpRenderOptions options;
-  GPtrArray *rules; /* VpForwardRule: the forwards found */
-  bool forward_on;  /* ip_forward has to be turned on */
-} Planner;
-
-static VpNetChange *
-add (Planner *planner, VpChangeKind kind, const char *name, const char *text,
-     char *words, const char *subject)
+VpNetChange *
+vp_planner_add (Planner *planner, VpChangeKind kind, const char *name,
+                const char *text, char *words, const char *subject)
 {
   VpNetChange *change = g_new0 (VpNetChange, 1);
 
@@ -117,8 +108,8 @@ add (Planner *planner, VpChangeKind kind, const char *name, const char *text,
   return change;
 }
 
-static const char *
-sysctl (const Planner *planner, const char *key)
+const char *
+vp_planner_sysctl (const Planner *planner, const char *key)
 {
   return g_hash_table_lookup (planner->found->sysctls, key);
 }
@@ -141,7 +132,7 @@ vp_net_plan_sysctls (const VpNetWanted *wanted)
   GPtrArray *keys = g_ptr_array_new_with_free_func (g_free);
 
   g_ptr_array_add (keys, g_strdup (VP_SYSCTL_IP_FORWARD));
-  g_ptr_array_add (keys, g_strdup (BRIDGE_FILTER));
+  g_ptr_array_add (keys, g_strdup (VP_SYSCTL_BRIDGE_FILTER));
   g_ptr_array_add (keys, g_strdup (REDIRECTS));
   for (guint i = 0; i < wanted->nets->len; i++)
     for (gsize s = 0; s < G_N_ELEMENTS (bridge_sysctls); s++)
@@ -220,8 +211,8 @@ add_table (Planner *planner, const VpTables *found, const VpTables *wanted,
                          &words);
   if (text == NULL)
     return false;
-  change = add (planner, VP_CHANGE_TABLES, NULL, text, g_steal_pointer (&words),
-                NULL);
+  change = vp_planner_add (planner, VP_CHANGE_TABLES, NULL, text,
+                           g_steal_pointer (&words), NULL);
   change->table = id;
   return true;
 }
@@ -334,8 +325,8 @@ note_forwards (Planner *planner)
 
     if (forward == NULL) {
       if (g_hash_table_add (closed, key))
-        add (planner, VP_CHANGE_NOTE, NULL, NULL,
-             g_strdup_printf ("close forward %s", key), rule->id);
+        vp_planner_add (planner, VP_CHANGE_NOTE, NULL, NULL,
+                        g_strdup_printf ("close forward %s", key), rule->id);
       continue;
     }
     if (rule_is_of (rule, forward)) {
@@ -353,8 +344,8 @@ note_forwards (Planner *planner)
     if (GPOINTER_TO_UINT (g_hash_table_lookup (ports, key)) ==
         (unsigned) forward->last - forward->first + 1)
       continue;
-    change = add (planner, VP_CHANGE_NOTE, NULL, NULL, forward_words (forward),
-                  forward->id);
+    change = vp_planner_add (planner, VP_CHANGE_NOTE, NULL, NULL,
+                             forward_words (forward), forward->id);
     change->step.guest = g_strdup (forward->guest);
   }
 }
@@ -391,10 +382,10 @@ remove_old_address (Planner *planner, const VpNet *net, const VpLink *link)
       (old.prefix == net->address.prefix &&
        vp_addr_equal (&old.addr, &net->address.addr)))
     return;
-  add (planner, VP_CHANGE_ADDRESS_REMOVE, net->bridge, NULL,
-       g_strdup_printf ("take address %s from bridge %s", space + 1,
-                        net->bridge),
-       net->name)
+  vp_planner_add (planner, VP_CHANGE_ADDRESS_REMOVE, net->bridge, NULL,
+                  g_strdup_printf ("take address %s from bridge %s", space + 1,
+                                   net->bridge),
+                  net->name)
       ->cidr = old;
 }
 
@@ -405,19 +396,20 @@ plan_bridge_sysctls (Planner *planner, const VpNet *net, const VpLink *link)
     g_autofree char *key =
         g_strdup_printf ("%s/%s/%s", bridge_sysctls[i].folder, net->bridge,
                          bridge_sysctls[i].key);
-    const char *value = sysctl (planner, key);
+    const char *value = vp_planner_sysctl (planner, key);
 
     /* A bridge still to be made has none yet; where the kernel lacks IPv6
      * the write is left out by whoever carries it out. */
     if (link != NULL &&
         (value == NULL || strcmp (value, bridge_sysctls[i].value) == 0))
       continue;
-    add (planner, VP_CHANGE_SYSCTL, key, bridge_sysctls[i].value,
-         link == NULL ? NULL
-                      : g_strdup_printf ("set %s of bridge %s to %s",
-                                         bridge_sysctls[i].key, net->bridge,
-                                         bridge_sysctls[i].value),
-         net->name);
+    vp_planner_add (planner, VP_CHANGE_SYSCTL, key, bridge_sysctls[i].value,
+                    link == NULL
+                        ? NULL
+                        : g_strdup_printf ("set %s of bridge %s to %s",
+                                           bridge_sysctls[i].key, net->bridge,
+                                           bridge_sysctls[i].value),
+                    net->name);
   }
 }
 
@@ -426,15 +418,17 @@ plan_hairpin (Planner *planner, const VpNet *net, const VpLink *bridge)
 {
   /* With br_netfilter a guest that asks its own forward is answered by the
    * bridge, which sends nothing back to the port it came from. */
-  if (g_strcmp0 (sysctl (planner, BRIDGE_FILTER), "1") != 0)
+  if (g_strcmp0 (vp_planner_sysctl (planner, VP_SYSCTL_BRIDGE_FILTER), "1") !=
+      0)
     return;
   for (guint i = 0; i < planner->found->links->len; i++) {
     const VpLink *port = planner->found->links->pdata[i];
     if (port->master == bridge->index && !port->hairpin)
-      add (planner, VP_CHANGE_LINK_HAIRPIN, port->name, NULL,
-           g_strdup_printf ("turn hairpin on for port %s of bridge %s",
-                            port->name, net->bridge),
-           net->name);
+      vp_planner_add (
+          planner, VP_CHANGE_LINK_HAIRPIN, port->name, NULL,
+          g_strdup_printf ("turn hairpin on for port %s of bridge %s",
+                           port->name, net->bridge),
+          net->name);
   }
 }
 
@@ -446,33 +440,36 @@ plan_link (Planner *planner, const VpNet *net)
   g_autofree char *address = vp_cidr_to_string (&net->address);
 
   if (link == NULL)
-    add (planner, VP_CHANGE_LINK_CREATE, net->bridge, NULL,
-         g_strdup_printf ("create bridge %s %s", net->bridge, address),
-         net->name);
+    vp_planner_add (
+        planner, VP_CHANGE_LINK_CREATE, net->bridge, NULL,
+        g_strdup_printf ("create bridge %s %s", net->bridge, address),
+        net->name);
   else if (link->stp || link->forward_delay != 0)
-    add (planner, VP_CHANGE_LINK_TUNE, net->bridge, NULL,
-         g_strdup_printf ("turn STP and forward delay of bridge %s off",
-                          net->bridge),
-         net->name);
+    vp_planner_add (
+        planner, VP_CHANGE_LINK_TUNE, net->bridge, NULL,
+        g_strdup_printf ("turn STP and forward delay of bridge %s off",
+                         net->bridge),
+        net->name);
   plan_bridge_sysctls (planner, net, link);
   if (link != NULL)
     remove_old_address (planner, net, link);
   if (link == NULL || strcmp (link->alias, alias) != 0)
-    add (planner, VP_CHANGE_LINK_ALIAS, net->bridge, alias,
-         link == NULL ? NULL : g_strdup_printf ("mark bridge %s", net->bridge),
-         net->name);
+    vp_planner_add (
+        planner, VP_CHANGE_LINK_ALIAS, net->bridge, alias,
+        link == NULL ? NULL : g_strdup_printf ("mark bridge %s", net->bridge),
+        net->name);
   if (!has_address (link, &net->address))
-    add (planner, VP_CHANGE_ADDRESS_ADD, net->bridge, NULL,
-         link == NULL ? NULL
-                      : g_strdup_printf ("give bridge %s address %s",
-                                         net->bridge, address),
-         net->name)
+    vp_planner_add (planner, VP_CHANGE_ADDRESS_ADD, net->bridge, NULL,
+                    link == NULL ? NULL
+                                 : g_strdup_printf ("give bridge %s address %s",
+                                                    net->bridge, address),
+                    net->name)
         ->cidr = net->address;
   if (link == NULL || !link->up)
-    add (planner, VP_CHANGE_LINK_UP, net->bridge, NULL,
-         link == NULL ? NULL
-                      : g_strdup_printf ("set bridge %s up", net->bridge),
-         net->name);
+    vp_planner_add (
+        planner, VP_CHANGE_LINK_UP, net->bridge, NULL,
+        link == NULL ? NULL : g_strdup_printf ("set bridge %s up", net->bridge),
+        net->name);
   if (link != NULL)
     plan_hairpin (planner, net, link);
 }
@@ -489,8 +486,9 @@ remove_links (Planner *planner)
           wanted || strcmp (((VpNet *) planner->wanted->nets->pdata[n])->bridge,
                             link->name) == 0;
     if (!wanted && vp_net_link_is_ours (link))
-      add (planner, VP_CHANGE_LINK_DELETE, link->name, NULL,
-           g_strdup_printf ("remove bridge %s", link->name), link->name);
+      vp_planner_add (planner, VP_CHANGE_LINK_DELETE, link->name, NULL,
+                      g_strdup_printf ("remove bridge %s", link->name),
+                      link->name);
   }
 }
 
@@ -573,10 +571,11 @@ plan_host_files (Planner *planner, const VpNet *net,
       continue;
     }
     forget = true;
-    add (planner, VP_CHANGE_FILE_MOVE, path, gone,
-         host != NULL ? NULL
-                      : g_strdup_printf ("forget the address of %s", file),
-         net->name);
+    vp_planner_add (planner, VP_CHANGE_FILE_MOVE, path, gone,
+                    host != NULL
+                        ? NULL
+                        : g_strdup_printf ("forget the address of %s", file),
+                    net->name);
     g_ptr_array_add (leftovers, g_steal_pointer (&gone));
   }
   g_list_free (g_steal_pointer (&names));
@@ -586,7 +585,7 @@ plan_host_files (Planner *planner, const VpNet *net,
     g_autofree char *path = g_build_filename (folder, at->data, NULL);
     g_autofree char *text = vp_dnsmasq_host_text (host);
     g_autofree char *addr = vp_addr_to_string (&host->addr);
-    VpNetChange *change = add (
+    VpNetChange *change = vp_planner_add (
         planner, VP_CHANGE_FILE_WRITE, path, text,
         g_strdup_printf ("reserve %s for %s", addr, host->guest), net->name);
     change->step.guest = g_strdup (host->guest);
@@ -620,28 +619,31 @@ plan_dnsmasq (Planner *planner, const VpNet *net)
   /* Stopped before its files change: one that runs always runs with what
    * lies there, or with what SIGHUP will tell it. */
   if (restart && found->running)
-    add (planner, VP_CHANGE_DNSMASQ_STOP, net->name, NULL,
-         g_strdup_printf ("stop dnsmasq of network %s", net->name), net->name);
+    vp_planner_add (planner, VP_CHANGE_DNSMASQ_STOP, net->name, NULL,
+                    g_strdup_printf ("stop dnsmasq of network %s", net->name),
+                    net->name);
   if (g_strcmp0 (found->config, text) != 0)
-    add (planner, VP_CHANGE_FILE_WRITE, path, text, NULL, net->name);
+    vp_planner_add (planner, VP_CHANGE_FILE_WRITE, path, text, NULL, net->name);
   if (leases != NULL || found->leases == NULL)
-    add (planner, VP_CHANGE_FILE_WRITE, leases_path,
-         leases != NULL ? leases : "",
-         leases != NULL
-             ? g_strdup_printf ("end leases of others on network %s", net->name)
-             : NULL,
-         net->name);
+    vp_planner_add (
+        planner, VP_CHANGE_FILE_WRITE, leases_path,
+        leases != NULL ? leases : "",
+        leases != NULL
+            ? g_strdup_printf ("end leases of others on network %s", net->name)
+            : NULL,
+        net->name);
   forget = plan_host_files (planner, net, found, leftovers);
   if (restart)
-    add (planner, VP_CHANGE_DNSMASQ_START, net->name, NULL,
-         g_strdup_printf ("start dnsmasq of network %s", net->name), net->name);
+    vp_planner_add (planner, VP_CHANGE_DNSMASQ_START, net->name, NULL,
+                    g_strdup_printf ("start dnsmasq of network %s", net->name),
+                    net->name);
   else if (forget)
-    add (planner, VP_CHANGE_DNSMASQ_RELOAD, net->name, NULL,
-         g_strdup_printf ("reload dnsmasq of network %s", net->name),
-         net->name);
+    vp_planner_add (planner, VP_CHANGE_DNSMASQ_RELOAD, net->name, NULL,
+                    g_strdup_printf ("reload dnsmasq of network %s", net->name),
+                    net->name);
   for (guint i = 0; i < leftovers->len; i++)
-    add (planner, VP_CHANGE_FILE_REMOVE, leftovers->pdata[i], NULL, NULL,
-         net->name);
+    vp_planner_add (planner, VP_CHANGE_FILE_REMOVE, leftovers->pdata[i], NULL,
+                    NULL, net->name);
 }
 
 static void
@@ -660,19 +662,22 @@ remove_dnsmasq (Planner *planner)
 
     if (vp_net_wanted_find (planner->wanted, found->name) != NULL)
       continue;
-    add (planner, VP_CHANGE_DNSMASQ_STOP, found->name, NULL,
-         g_strdup_printf ("stop dnsmasq of network %s", found->name),
-         found->name);
+    vp_planner_add (planner, VP_CHANGE_DNSMASQ_STOP, found->name, NULL,
+                    g_strdup_printf ("stop dnsmasq of network %s", found->name),
+                    found->name);
     folder = vp_dnsmasq_hosts_path (planner->config, found->name);
     g_hash_table_iter_init (&iter, found->hosts);
     while (g_hash_table_iter_next (&iter, &file, NULL)) {
       g_autofree char *path = g_build_filename (folder, file, NULL);
-      add (planner, VP_CHANGE_FILE_REMOVE, path, NULL, NULL, found->name);
+      vp_planner_add (planner, VP_CHANGE_FILE_REMOVE, path, NULL, NULL,
+                      found->name);
     }
-    add (planner, VP_CHANGE_FILE_REMOVE, folder, NULL, NULL, found->name);
+    vp_planner_add (planner, VP_CHANGE_FILE_REMOVE, folder, NULL, NULL,
+                    found->name);
     for (gsize f = 0; f < G_N_ELEMENTS (files); f++) {
       g_autofree char *path = files[f](planner->config, found->name);
-      add (planner, VP_CHANGE_FILE_REMOVE, path, NULL, NULL, found->name);
+      vp_planner_add (planner, VP_CHANGE_FILE_REMOVE, path, NULL, NULL,
+                      found->name);
     }
   }
 }
@@ -686,7 +691,7 @@ add_state (Planner *planner, const VpNetState *before, const VpNetState *after)
   g_autofree char *text = vp_net_state_to_string (after);
 
   if (strcmp (old, text) != 0)
-    add (planner, VP_CHANGE_STATE, NULL, text, NULL, NULL);
+    vp_planner_add (planner, VP_CHANGE_STATE, NULL, text, NULL, NULL);
 }
 
 /* Turning ip_forward on makes the kernel change other settings too, which
@@ -703,9 +708,9 @@ save_sysctls (const Planner *planner, VpNetState *state)
   for (GList *at = keys; at != NULL; at = at->next)
     if (strcmp (at->data, REDIRECTS) == 0 ||
         (g_str_has_suffix (at->data, "/forwarding") &&
-         strcmp (sysctl (planner, at->data), "1") == 0))
-      vp_net_state_save_sysctl (state, at->data, sysctl (planner, at->data),
-                                NULL);
+         strcmp (vp_planner_sysctl (planner, at->data), "1") == 0))
+      vp_net_state_save_sysctl (state, at->data,
+                                vp_planner_sysctl (planner, at->data), NULL);
 }
 
 static void
@@ -716,7 +721,7 @@ restore_sysctls (Planner *planner)
 
   for (guint i = 0; i < sysctls->len; i++) {
     const VpSavedSysctl *saved = sysctls->pdata[i];
-    const char *now = sysctl (planner, saved->key);
+    const char *now = vp_planner_sysctl (planner, saved->key);
 
     /* Back already: a pass before this one may have come just so far, so
      * what follows it is still to do. */
@@ -725,11 +730,12 @@ restore_sysctls (Planner *planner)
                g_strcmp0 (now, saved->before) == 0;
     if (!follow || (saved->ours != NULL && g_strcmp0 (now, saved->before) == 0))
       continue;
-    add (planner, VP_CHANGE_SYSCTL, saved->key, saved->before,
-         saved->ours == NULL
-             ? NULL
-             : g_strdup_printf ("put %s back to %s", saved->key, saved->before),
-         NULL);
+    vp_planner_add (
+        planner, VP_CHANGE_SYSCTL, saved->key, saved->before,
+        saved->ours == NULL
+            ? NULL
+            : g_strdup_printf ("put %s back to %s", saved->key, saved->before),
+        NULL);
   }
 }
 
@@ -786,8 +792,8 @@ add_cuts (Planner *planner, const VpNetState *state)
     return;
   cuts = g_array_new (FALSE, FALSE, sizeof (VpCut));
   g_array_append_vals (cuts, state->cuts->data, state->cuts->len);
-  add (planner, VP_CHANGE_CUT, NULL, NULL, g_strdup ("cut stale connections"),
-       NULL)
+  vp_planner_add (planner, VP_CHANGE_CUT, NULL, NULL,
+                  g_strdup ("cut stale connections"), NULL)
       ->cuts = cuts;
 }
 
@@ -805,8 +811,8 @@ plan_removal (Planner *planner, const VpNetState *state)
   add_cuts (planner, state);
   remove_dnsmasq (planner);
   if (planner->found->dnsmasq->len > 0) {
-    add (planner, VP_CHANGE_FILE_REMOVE, folder, NULL, NULL, NULL);
-    add (planner, VP_CHANGE_FILE_REMOVE, leases, NULL, NULL, NULL);
+    vp_planner_add (planner, VP_CHANGE_FILE_REMOVE, folder, NULL, NULL, NULL);
+    vp_planner_add (planner, VP_CHANGE_FILE_REMOVE, leases, NULL, NULL, NULL);
   }
   remove_links (planner);
   restore_sysctls (planner);
@@ -814,10 +820,10 @@ plan_removal (Planner *planner, const VpNetState *state)
   (void) add_table (planner, found, planner->plan->tables, VP_TABLE_RAW);
   for (unsigned id = 0; id < VP_N_TABLES; id++)
     if (state->made[id])
-      add (planner, VP_CHANGE_TABLE_DROP, NULL, NULL,
-           g_strdup_printf ("remove table %s where it is empty",
-                            vp_table_name (id)),
-           NULL)
+      vp_planner_add (planner, VP_CHANGE_TABLE_DROP, NULL, NULL,
+                      g_strdup_printf ("remove table %s where it is empty",
+                                       vp_table_name (id)),
+                      NULL)
           ->table = (VpTableId) id;
 }
 
@@ -837,9 +843,10 @@ plan_networks (Planner *planner, const VpNetState *state)
   (void) add_table (planner, planner->found->tables, wanted, VP_TABLE_RAW);
   (void) add_table (planner, planner->found->tables, wanted, VP_TABLE_FILTER);
   if (planner->forward_on)
-    add (planner, VP_CHANGE_SYSCTL, VP_SYSCTL_IP_FORWARD, "1",
-         g_strdup ("turn ip_forward on, closed for links that are not ours"),
-         NULL);
+    vp_planner_add (
+        planner, VP_CHANGE_SYSCTL, VP_SYSCTL_IP_FORWARD, "1",
+        g_strdup ("turn ip_forward on, closed for links that are not ours"),
+        NULL);
   for (guint i = 0; i < planner->wanted->nets->len; i++)
     plan_link (planner, planner->wanted->nets->pdata[i]);
   (void) add_table (planner, found, wanted, VP_TABLE_NAT);
@@ -907,11 +914,12 @@ vp_net_plan (const VpNetHostConfig *config, const VpNetWanted *wanted,
                           &plan->forwards);
   planner.forward_on =
       wanted->nets->len > 0 &&
-      g_strcmp0 (sysctl (&planner, VP_SYSCTL_IP_FORWARD), "0") == 0;
+      g_strcmp0 (vp_planner_sysctl (&planner, VP_SYSCTL_IP_FORWARD), "0") == 0;
   planner.options.closed =
       planner.forward_on ||
       vp_net_state_sysctl (found->state, VP_SYSCTL_IP_FORWARD) != NULL;
-  planner.options.bridge_filter = sysctl (&planner, BRIDGE_FILTER) != NULL;
+  planner.options.bridge_filter =
+      vp_planner_sysctl (&planner, VP_SYSCTL_BRIDGE_FILTER) != NULL;
   plan->tables =
       vp_forward_plan_render (wanted, plan->chosen, &planner.options);
 
