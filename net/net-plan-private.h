@@ -27,3 +27,7 @@ VpNetChange *vp_planner_add (Planner *planner, VpChangeKind kind,
                              const char *subject);
 /* The value found, borrowed; NULL: there is no such setting. */
 const char *vp_planner_sysctl (const Planner *planner, const char *key);
+
+/* net-plan-dnsmasq: of one wanted network; of all that are not wanted. */
+void vp_planner_dnsmasq (Planner *planner, const VpNet *net);
+void vp_planner_remove_dnsmasq (Planner *planner);
