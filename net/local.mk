@@ -13,7 +13,7 @@ libvprov_net_la_SOURCES = \
 	net/net-config.c net/net-config.h \
 	net/net-host.c net/net-ops.h \
 	net/net-plan.c net/net-plan.h net/net-plan-private.h \
-	net/net-plan-dnsmasq.c \
+	net/net-plan-dnsmasq.c net/net-plan-link.c \
 	net/net-state.c net/net-state.h \
 	net/net.c net/net.h \
 	net/netlink.c net/netlink.h \

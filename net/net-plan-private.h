@@ -31,3 +31,9 @@ const char *vp_planner_sysctl (const Planner *planner, const char *key);
 /* net-plan-dnsmasq: of one wanted network; of all that are not wanted. */
 void vp_planner_dnsmasq (Planner *planner, const VpNet *net);
 void vp_planner_remove_dnsmasq (Planner *planner);
+
+/* net-plan-link: of one wanted network; of all bridges that are not wanted. */
+void vp_planner_link (Planner *planner, const VpNet *net);
+void vp_planner_remove_links (Planner *planner);
+/* Adds the keys of the settings that its bridge has. */
+void vp_planner_bridge_sysctls (const VpNet *net, GPtrArray *keys);
