@@ -23,10 +23,9 @@
 #include "daemon/domain-xml.h"
 #include "daemon/error.h"
 #include "daemon/host-lane.h"
-#include "daemon/host-link.h"
+#include "daemon/host-libvirt-private.h"
 #include "daemon/kvm.h"
 
-#include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
 #include <string.h>
@@ -39,14 +38,6 @@
 #define START_TIMEOUT_MS     120000
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_COUNT      3
-
-/* The link's data: lives as long as whoever may still look at it. */
-typedef struct {
-  char *uri;
-  bool is_test;
-  int callback_id;       /* of the events; the link's thread */
-  GHashTable *signalled; /* domains whose QEMU a signal ends; main thread */
-} Libvirt;
 
 typedef struct {
   VpHost host;
@@ -74,10 +65,8 @@ be_silent (void *user_data, virErrorPtr error)
 {
 }
 
-/* To be called on the thread and right after the call that failed.  conn may
- * be NULL.  Returns false. */
-static bool
-set_libvirt_error (GError **error, virConnectPtr conn)
+bool
+vp_libvirt_set_error (GError **error, virConnectPtr conn)
 {
   virErrorPtr last = virGetLastError ();
   int code = last ? last->code : VIR_ERR_OK;
@@ -96,8 +85,8 @@ set_libvirt_error (GError **error, virConnectPtr conn)
   return false;
 }
 
-static virConnectPtr
-open_connection (const char *uri, GError **error)
+virConnectPtr
+vp_libvirt_open (const char *uri, GError **error)
 {
   virConnectPtr conn = virConnectOpen (uri);
 
@@ -256,17 +245,17 @@ static void *
 link_open (VpLink *link, GError **error)
 {
   const Libvirt *libvirt = vp_link_get_data (link);
-  virConnectPtr conn = open_connection (libvirt->uri, error);
+  virConnectPtr conn = vp_libvirt_open (libvirt->uri, error);
 
   if (!conn)
     return NULL;
   if (register_close (link, conn)) {
     if (register_events (link, conn))
       return conn;
-    (void) set_libvirt_error (error, conn);
+    (void) vp_libvirt_set_error (error, conn);
     (void) virConnectUnregisterCloseCallback (conn, on_close);
   } else {
-    (void) set_libvirt_error (error, conn);
+    (void) vp_libvirt_set_error (error, conn);
   }
   (void) virConnectClose (conn);
   return NULL;
@@ -301,7 +290,7 @@ lane_open (gpointer user_data, GError **error)
   virConnectPtr conn;
 
   if (!libvirt->is_test)
-    return open_connection (libvirt->uri, error);
+    return vp_libvirt_open (libvirt->uri, error);
   conn = vp_link_share (user_data, take_reference);
   if (!conn)
     g_set_error (error, VP_ERROR, VP_ERROR_LIBVIRT_UNAVAILABLE,
@@ -324,17 +313,6 @@ static const VpLaneOps lane_ops = { lane_open, lane_is_usable, lane_close };
 
 /* ---- the calls: on a lane's thread, with a copy of all they need ---- */
 
-typedef struct {
-  const char *verb; /* static, for messages */
-  char *name;       /* domain */
-  char *xml;        /* definition, device, mark */
-  char *target;
-  uint64_t number;
-  unsigned scope;
-  gpointer result;
-  GDestroyNotify result_free;
-} Request;
-
 static void
 request_free (gpointer data)
 {
@@ -347,24 +325,6 @@ request_free (gpointer data)
   g_free (request->target);
   g_free (request);
 }
-
-static void
-domain_unref (virDomainPtr domain)
-{
-  if (domain)
-    (void) virDomainFree (domain);
-}
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (virDomain, domain_unref)
-
-static void
-free_libvirt_string (char **text)
-{
-  free (*text);
-}
-
-/* What libvirt allocates is malloc ()'s. */
-#define auto_string __attribute__ ((cleanup (free_libvirt_string))) char *
 
 static unsigned
 scope_flags (unsigned scope)
@@ -383,13 +343,13 @@ is_unknown_flag (void)
   return code == VIR_ERR_INVALID_ARG || code == VIR_ERR_NO_SUPPORT;
 }
 
-static virDomainPtr
-look_up (virConnectPtr conn, const char *name, GError **error)
+virDomainPtr
+vp_libvirt_look_up (virConnectPtr conn, const char *name, GError **error)
 {
   virDomainPtr domain = virDomainLookupByName (conn, name);
 
   if (!domain)
-    (void) set_libvirt_error (error, conn);
+    (void) vp_libvirt_set_error (error, conn);
   return domain;
 }
 
@@ -448,7 +408,7 @@ describe (virConnectPtr conn, virDomainPtr domain, GError **error)
   persistent = virDomainIsPersistent (domain);
   if (persistent < 0 || virDomainGetState (domain, &state, &reason, 0) != 0 ||
       virDomainGetUUIDString (domain, uuid) != 0) {
-    (void) set_libvirt_error (error, conn);
+    (void) vp_libvirt_set_error (error, conn);
     return NULL;
   }
   result->name = g_strdup (virDomainGetName (domain));
@@ -475,7 +435,7 @@ do_list (void *link, gpointer data, GError **error)
   bool ok = true;
 
   if (n < 0)
-    return set_libvirt_error (error, link);
+    return vp_libvirt_set_error (error, link);
   for (int i = 0; i < n; i++) {
     g_autoptr (virDomain) domain = domains[i];
     g_autoptr (GError) local_error = NULL;
@@ -504,7 +464,8 @@ static bool
 do_get (void *link, gpointer data, GError **error)
 {
   Request *request = data;
-  g_autoptr (virDomain) domain = look_up (link, request->name, error);
+  g_autoptr (virDomain) domain =
+      vp_libvirt_look_up (link, request->name, error);
   g_autoptr (VpHostDomain) result = NULL;
   auto_string xml = NULL;
   auto_string live_xml = NULL;
@@ -519,12 +480,12 @@ do_get (void *link, gpointer data, GError **error)
   xml = virDomainGetXMLDesc (domain,
                              VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
   if (!xml)
-    return set_libvirt_error (error, link);
+    return vp_libvirt_set_error (error, link);
   result->xml = g_strdup (xml);
   if (result->id >= 0) {
     live_xml = virDomainGetXMLDesc (domain, 0);
     if (!live_xml)
-      return set_libvirt_error (error, link);
+      return vp_libvirt_set_error (error, link);
     result->live_xml = g_strdup (live_xml);
   }
   request->result = g_steal_pointer (&result);
@@ -554,7 +515,7 @@ do_caps (void *link, gpointer data, GError **error)
   auto_string tcg = NULL;
 
   if (!host)
-    return set_libvirt_error (error, link);
+    return vp_libvirt_set_error (error, link);
   if (!vp_caps_xml_parse_host (host, &caps->arch, &caps->machine, error))
     return false;
   caps->test = g_ascii_strcasecmp (virConnectGetType (link), "test") == 0;
@@ -566,7 +527,7 @@ do_caps (void *link, gpointer data, GError **error)
     tcg = virConnectGetDomainCapabilities (link, NULL, caps->arch, NULL, "qemu",
                                            0);
     if (!kvm && !tcg)
-      return set_libvirt_error (error, link);
+      return vp_libvirt_set_error (error, link);
     caps->tcg = tcg != NULL;
     caps->kvm = is_kvm_usable (caps->arch, kvm != NULL, &caps->kvm_reason);
     if (!vp_caps_xml_parse_domain (kvm ? kvm : tcg, &caps->emulator, error))
@@ -587,7 +548,7 @@ do_define (void *link, gpointer data, GError **error)
       virDomainDefineXMLFlags (link, request->xml, VIR_DOMAIN_DEFINE_VALIDATE);
   if (!domain && is_unknown_flag ())
     domain = virDomainDefineXML (link, request->xml);
-  return domain || set_libvirt_error (error, link);
+  return domain || vp_libvirt_set_error (error, link);
 }
 
 static bool
@@ -601,7 +562,8 @@ do_undefine (void *link, gpointer data, GError **error)
     0,
   };
   Request *request = data;
-  g_autoptr (virDomain) domain = look_up (link, request->name, error);
+  g_autoptr (virDomain) domain =
+      vp_libvirt_look_up (link, request->name, error);
 
   if (!domain)
     return false;
@@ -611,7 +573,7 @@ do_undefine (void *link, gpointer data, GError **error)
     if (!is_unknown_flag ())
       break;
   }
-  return set_libvirt_error (error, link);
+  return vp_libvirt_set_error (error, link);
 }
 
 /* The calls that are one libvirt call on one domain. */
@@ -620,11 +582,12 @@ on_domain (void *link, Request *request,
            int (*act) (virDomainPtr domain, const Request *request),
            GError **error)
 {
-  g_autoptr (virDomain) domain = look_up (link, request->name, error);
+  g_autoptr (virDomain) domain =
+      vp_libvirt_look_up (link, request->name, error);
 
   if (!domain)
     return false;
-  return act (domain, request) == 0 || set_libvirt_error (error, link);
+  return act (domain, request) == 0 || vp_libvirt_set_error (error, link);
 }
 
 static int
@@ -961,7 +924,7 @@ vp_host_libvirt_new (const VpHostLibvirtConfig *config, GError **error)
 
   virSetErrorFunc (NULL, be_silent);
   if (virInitialize () != 0 || virEventRegisterDefaultImpl () != 0) {
-    (void) set_libvirt_error (error, NULL);
+    (void) vp_libvirt_set_error (error, NULL);
     return NULL;
   }
   libvirt = g_new0 (Libvirt, 1);

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* host-libvirt-private: the inside of host-libvirt, shared by its files. */
+#pragma once
+
+#include "daemon/host-libvirt.h"
+#include "daemon/host-link.h"
+
+#include <libvirt/libvirt.h>
+
+#include <stdlib.h>
+
+/* The link's data: lives as long as whoever may still look at it. */
+typedef struct {
+  char *uri;
+  bool is_test;
+  int callback_id;       /* of the events; the link's thread */
+  GHashTable *signalled; /* domains whose QEMU a signal ends; main thread */
+} Libvirt;
+
+static inline void
+vp_libvirt_domain_unref (virDomainPtr domain)
+{
+  if (domain)
+    (void) virDomainFree (domain);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (virDomain, vp_libvirt_domain_unref)
+
+static inline void
+vp_libvirt_string_free (char **text)
+{
+  free (*text);
+}
+
+/* What libvirt allocates is malloc ()'s. */
+#define auto_string __attribute__ ((cleanup (vp_libvirt_string_free))) char *
+
+/* One call: the copy of all it needs that a lane is given, and its result. */
+typedef struct {
+  const char *verb; /* static, for messages */
+  char *name;       /* domain */
+  char *xml;        /* definition, device, mark */
+  char *target;
+  uint64_t number;
+  unsigned scope;
+  gpointer result;
+  GDestroyNotify result_free;
+} Request;
+
+/* To be called on the thread and right after the call that failed.  conn may
+ * be NULL.  Returns false. */
+bool vp_libvirt_set_error (GError **error, virConnectPtr conn);
+virConnectPtr vp_libvirt_open (const char *uri, GError **error);
+/* Owned. */
+virDomainPtr vp_libvirt_look_up (virConnectPtr conn, const char *name,
+                                 GError **error);
