@@ -55,3 +55,6 @@ virConnectPtr vp_libvirt_open (const char *uri, GError **error);
 /* Owned. */
 virDomainPtr vp_libvirt_look_up (virConnectPtr conn, const char *name,
                                  GError **error);
+
+/* host-libvirt-event.  The link's data is a Libvirt. */
+extern const VpLinkOps vp_libvirt_link_ops;
