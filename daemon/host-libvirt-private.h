@@ -58,3 +58,7 @@ virDomainPtr vp_libvirt_look_up (virConnectPtr conn, const char *name,
 
 /* host-libvirt-event.  The link's data is a Libvirt. */
 extern const VpLinkOps vp_libvirt_link_ops;
+
+/* host-libvirt-domain.  VpLaneWork; data is a Request. */
+bool vp_libvirt_list (void *link, gpointer data, GError **error);
+bool vp_libvirt_get (void *link, gpointer data, GError **error);
