@@ -62,3 +62,17 @@ extern const VpLinkOps vp_libvirt_link_ops;
 /* host-libvirt-domain.  VpLaneWork; data is a Request. */
 bool vp_libvirt_list (void *link, gpointer data, GError **error);
 bool vp_libvirt_get (void *link, gpointer data, GError **error);
+
+/* host-libvirt-change.  VpLaneWork; data is a Request. */
+bool vp_libvirt_define (void *link, gpointer data, GError **error);
+bool vp_libvirt_undefine (void *link, gpointer data, GError **error);
+bool vp_libvirt_start (void *link, gpointer data, GError **error);
+bool vp_libvirt_shutdown (void *link, gpointer data, GError **error);
+bool vp_libvirt_destroy (void *link, gpointer data, GError **error);
+bool vp_libvirt_resume (void *link, gpointer data, GError **error);
+bool vp_libvirt_attach (void *link, gpointer data, GError **error);
+bool vp_libvirt_detach (void *link, gpointer data, GError **error);
+bool vp_libvirt_set_memory (void *link, gpointer data, GError **error);
+bool vp_libvirt_set_cpus (void *link, gpointer data, GError **error);
+bool vp_libvirt_grow_disk (void *link, gpointer data, GError **error);
+bool vp_libvirt_set_mark (void *link, gpointer data, GError **error);

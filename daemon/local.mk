@@ -38,7 +38,8 @@ libvprovd_la_SOURCES = \
 	daemon/host-lane.c daemon/host-lane.h \
 	daemon/host-libvirt.c daemon/host-libvirt.h \
 	daemon/host-libvirt-private.h \
-	daemon/host-libvirt-domain.c daemon/host-libvirt-event.c \
+	daemon/host-libvirt-change.c daemon/host-libvirt-domain.c \
+	daemon/host-libvirt-event.c \
 	daemon/host-link.c daemon/host-link.h \
 	daemon/host.c daemon/host.h \
 	daemon/job.c daemon/job.h \
