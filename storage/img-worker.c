@@ -16,6 +16,7 @@
 
 #include "storage/autofd.h"
 #include "storage/error.h"
+#include "storage/formats.h"
 #include "storage/img.h"
 #include "storage/message.h"
 #include "storage/sandbox.h"
@@ -148,6 +149,23 @@ open_target (Job *job, VpImageFlags flags, VpOpener *opener, GError **error)
                            flags | VP_IMAGE_NO_LOCK, opener, error);
 }
 
+/* A base stated raw that bears qcow2's mark would give a guest the container's
+ * bytes for a disk.  The stated format is never replaced by the found one; what
+ * is no format of ours (a LUKS volume on a raw disk, say) is the guest's. */
+static bool
+check_as_stated (VpFile *file, const char *format, GError **error)
+{
+  const VpFormat *found = vp_formats_probe (file, NULL);
+
+  if (found == NULL || found == &vp_format_raw ||
+      g_str_equal (found->name, format))
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNKNOWN_FORMAT,
+               "%s: stated as %s, but is %s: state its true format", file->name,
+               format, found->name);
+  return false;
+}
+
 /* Opened even where the size is given: an overlay is not made on what cannot
  * be read. */
 static bool
@@ -167,7 +185,7 @@ run_create (Job *job, GError **error)
                       .image = job->name };
     const char *format = claim.format;
     g_autoptr (VpFile) file = open_claim (&job->opener, &claim, &format, error);
-    if (file == NULL)
+    if (file == NULL || !check_as_stated (file, format, error))
       return false;
     g_autoptr (VpImage) backing = vp_image_open_file (
         file, format, VP_IMAGE_NO_LOCK, &job->opener, error);

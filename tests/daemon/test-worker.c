@@ -399,6 +399,22 @@ test_create_raw (Fixture *f, gconstpointer data)
   g_assert_cmpuint ((uint64_t) st.st_size, ==, f->call.size);
 }
 
+/* A qcow2 base that is stated raw is refused, and found by what it is. */
+static void
+test_create_on_misstated_base (Fixture *f, gconstpointer data)
+{
+  g_autofree char *path = path_of (f, "base");
+  VpWorkerClaim claim = { "base", "raw", path };
+  g_autoptr (GError) error = NULL;
+
+  make_base (f, "base", "qcow2", NULL, 5 * MIB);
+  f->call.claims = &claim;
+  f->call.n_claims = 1;
+  g_assert_false (run (f, &error));
+  g_assert_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNKNOWN_FORMAT);
+  g_assert_nonnull (strstr (error->message, "but is qcow2"));
+}
+
 /* The overlay gets its base's size, its name and format as they were given. */
 static void
 test_create_on_base (Fixture *f, gconstpointer data)
@@ -621,6 +637,7 @@ main (int argc, char **argv)
     { "/worker/create-grow-info", test_create_grow_info },
     { "/worker/create-raw", test_create_raw },
     { "/worker/create-on-base", test_create_on_base },
+    { "/worker/create-on-misstated-base", test_create_on_misstated_base },
     { "/worker/claim-refused", test_claim_refused },
     { "/worker/claim-paths", test_claim_paths },
     { "/worker/formats-are-told", test_formats_are_told },
