@@ -245,7 +245,6 @@ fresh_warning (VpCatalog *catalog, const VpCatalogGuest *guest,
         g_get_monotonic_time () - catalog->vanish_time < RENAME_WINDOW_US;
 
     if (other == guest || other->there || other->record == NULL ||
-        other->spec == NULL || !has_own_disks (other->spec) ||
         !has_made_volumes (catalog, other->record))
       continue;
     if ((seen != NULL && g_strcmp0 (seen->text, text) == 0) || just_now)
@@ -259,61 +258,118 @@ fresh_warning (VpCatalog *catalog, const VpCatalogGuest *guest,
 }
 
 /* A file that names the uuid of a guest whose file is gone is that guest,
- * renamed: records, disks and domain stay. */
-static void
-take_over_renamed (VpCatalog *catalog, VpCatalogGuest *guest,
-                   const VpGuest *spec)
+ * renamed. */
+static VpCatalogGuest *
+find_renamed (VpCatalog *catalog, const VpCatalogGuest *guest,
+              const VpGuest *spec)
 {
   GHashTableIter iter;
   gpointer value = NULL;
-  VpCatalogGuest *old = NULL;
 
   if (guest->record != NULL || spec->uuid == NULL)
-    return;
+    return NULL;
   g_hash_table_iter_init (&iter, catalog->guests);
   while (g_hash_table_iter_next (&iter, NULL, &value)) {
     VpCatalogGuest *other = value;
 
     if (other != guest && !other->there && other->record != NULL &&
         g_strcmp0 (other->record->uuid, spec->uuid) == 0)
-      old = other;
+      return other;
   }
-  if (old == NULL ||
-      !vp_store_rename_guest (catalog->store, old->name, guest->name, NULL))
-    return;
+  return NULL;
+}
+
+static VpGuest *
+copy_as (const VpGuest *guest, const char *name)
+{
+  VpGuest *copy = guest != NULL ? vp_guest_copy (guest) : NULL;
+
+  if (copy == NULL)
+    return NULL;
+  g_free (copy->name);
+  copy->name = g_strdup (name);
+  return copy;
+}
+
+/* Records, disks, domain and the last good version stay.  The old text goes
+ * first: without it a crash in between leaves a record that the new file finds
+ * again, never two guests for one domain. */
+static bool
+take_over_renamed (VpCatalog *catalog, VpCatalogGuest *guest,
+                   VpCatalogGuest *old, GError **error)
+{
+  if (!vp_store_remove_accepted (catalog->store, "guest", old->name, error) ||
+      !vp_store_rename_guest (catalog->store, old->name, guest->name, error))
+    return false;
   guest->record = g_steal_pointer (&old->record);
   if (guest->record->domain == NULL)
     guest->record->domain = g_strdup (old->name);
-  (void) vp_store_remove_accepted (catalog->store, "guest", old->name, NULL);
+  guest->spec = copy_as (old->spec, guest->name);
+  guest->resolved = copy_as (old->resolved, guest->name);
   g_hash_table_remove (catalog->seen[VP_SPEC_GUEST], old->name);
   g_hash_table_remove (catalog->guests, old->name);
+  return true;
 }
 
-/* 1: a new good version, 0: nothing new, -1: mistakes. */
+/* The record that the guest goes on from: its own; that of the guest that it
+ * was before it was renamed; a new one.  NULL where a record is there and
+ * cannot be read: a new one beside it would mean new disks. */
+static VpGuestRecord *
+find_record (VpCatalog *catalog, VpCatalogGuest *guest, const Seen *seen,
+             GPtrArray *problems)
+{
+  VpSpecRules rules = { .allow_qemu_commandline =
+                            catalog->config->allow_qemu_commandline };
+  g_autoptr (GPtrArray) quiet = vp_problems_new ();
+  g_autoptr (VpGuest) spec = vp_spec_parse_guest (
+      seen->path, guest->name, seen->text, seen->len, &rules, quiet);
+  g_autoptr (GError) error = NULL;
+  VpCatalogGuest *old = NULL;
+
+  if (guest->record == NULL)
+    guest->record = vp_store_load_guest (catalog->store, guest->name, &error);
+  if (error == NULL && spec != NULL)
+    old = find_renamed (catalog, guest, spec);
+  if (old != NULL)
+    (void) take_over_renamed (catalog, guest, old, &error);
+  if (error != NULL) {
+    vp_catalog_store_problem (problems, seen->path, error);
+    return NULL;
+  }
+  return guest->record != NULL ? vp_guest_record_copy (guest->record)
+                               : vp_guest_record_new ();
+}
+
+/* state= that changes ends a hold. */
+static void
+lift_hold (const VpCatalogGuest *guest, const VpGuest *spec,
+           VpGuestRecord *record)
+{
+  if (guest->spec == NULL || guest->spec->power == spec->power)
+    return;
+  record->hold = false;
+  g_clear_pointer (&record->boot_id, g_free);
+}
+
 int
-vp_catalog_accept_guest (VpCatalog *catalog, Seen *seen, const char *name)
+vp_catalog_accept_guest (VpCatalog *catalog, Seen *seen, const char *name,
+                         bool retired)
 {
   VpCatalogGuest *guest = vp_catalog_ensure_guest (catalog, name, seen->path);
   g_autoptr (GPtrArray) problems = vp_problems_new ();
-  g_autoptr (VpGuestRecord) record = NULL;
-  g_autoptr (VpGuest) spec = NULL, resolved = NULL, probe = NULL;
-  g_autoptr (GPtrArray) quiet = vp_problems_new ();
+  g_autoptr (VpGuestRecord) record =
+      find_record (catalog, guest, seen, problems);
+  g_autoptr (VpGuest) spec = NULL, resolved = NULL;
   g_autoptr (GError) error = NULL;
-  VpSpecRules rules = { .allow_qemu_commandline =
-                            catalog->config->allow_qemu_commandline };
 
-  probe = vp_spec_parse_guest (seen->path, name, seen->text, seen->len, &rules,
-                               quiet);
-  if (probe != NULL)
-    take_over_renamed (catalog, guest, probe);
-  record = guest->record != NULL ? vp_guest_record_copy (guest->record)
-                                 : vp_guest_record_new ();
-  spec = vp_catalog_try_guest (catalog, name, seen->path, seen->text, seen->len,
-                               record, &resolved, problems);
+  if (record != NULL)
+    spec = vp_catalog_try_guest (catalog, name, seen->path, seen->text,
+                                 seen->len, record, &resolved, problems);
   if (spec != NULL) {
     g_autofree char *warning = fresh_warning (catalog, guest, spec, seen->text);
 
-    record->retired = false;
+    record->retired = retired;
+    lift_hold (guest, spec, record);
     if (!vp_store_save_guest (catalog->store, name, record, &error) ||
         !vp_catalog_save_intents (catalog, resolved, record, &error) ||
         !vp_store_save_accepted (catalog->store, "guest", name, seen->path,

@@ -31,9 +31,11 @@ GHashTable *vp_catalog_networks (VpCatalog *catalog, bool with_default,
                                  GError **error);
 bool vp_catalog_uses_default (const VpGuest *spec);
 
-/* catalog-guest.  Accepting: 1 a new good version, -1 mistakes. */
+/* catalog-guest.  Accepting: 1 a new good version, -1 mistakes; retired: it
+ * stays so. */
 bool vp_catalog_is_wanted (const VpCatalogGuest *guest);
-int vp_catalog_accept_guest (VpCatalog *catalog, Seen *seen, const char *name);
+int vp_catalog_accept_guest (VpCatalog *catalog, Seen *seen, const char *name,
+                             bool retired);
 VpCatalogGuest *vp_catalog_ensure_guest (VpCatalog *catalog, const char *name,
                                          const char *path);
 VpGuest *vp_catalog_resolve (VpCatalog *catalog, const VpGuest *spec,

@@ -11,6 +11,21 @@
 
 #include <string.h>
 
+static void
+describe (VpVolumeRecord *volume, const VpDisk *disk)
+{
+  g_free (volume->path);
+  g_free (volume->format);
+  g_free (volume->base);
+  g_free (volume->base_path);
+  g_free (volume->base_format);
+  volume->path = g_strdup (disk->path);
+  volume->format = g_strdup (disk->format);
+  volume->base = g_strdup (disk->from);
+  volume->base_path = g_strdup (disk->backing_path);
+  volume->base_format = g_strdup (disk->backing_format);
+}
+
 /* The volumes' owners are written down before anything is made: what a crash
  * leaves behind has an owner then. */
 bool
@@ -46,18 +61,12 @@ vp_catalog_save_intents (VpCatalog *catalog, const VpGuest *guest,
     g_free (volume->disk);
     volume->owner = g_strdup (guest->name);
     volume->disk = g_strdup (disk->name);
-    if (volume->created == 0) {
-      g_free (volume->path);
-      g_free (volume->format);
-      g_free (volume->base);
-      g_free (volume->base_path);
-      g_free (volume->base_format);
-      volume->path = g_strdup (disk->path);
-      volume->format = g_strdup (disk->format);
+    /* What a crash made without noting it is what was meant then. */
+    if (volume->created == 0 &&
+        (volume->path == NULL ||
+         !g_file_test (volume->path, G_FILE_TEST_EXISTS))) {
+      describe (volume, disk);
       volume->size = disk->size;
-      volume->base = g_strdup (disk->from);
-      volume->base_path = g_strdup (disk->backing_path);
-      volume->base_format = g_strdup (disk->backing_format);
     }
     if (!vp_store_save_volume (catalog->store, pool, slash + 1, volume, error))
       return false;
@@ -109,7 +118,8 @@ vp_catalog_volumes (VpCatalog *catalog, const VpCatalogGuest *guest)
 
 bool
 vp_catalog_note_volumes (VpCatalog *catalog, VpCatalogGuest *guest,
-                         const GPtrArray *volumes, GError **error)
+                         const VpGuest *wanted, const GPtrArray *volumes,
+                         GError **error)
 {
   for (guint i = 0; guest->resolved != NULL && i < volumes->len; i++) {
     const VpFoundVolume *volume = g_ptr_array_index (volumes, i);
@@ -124,8 +134,13 @@ vp_catalog_note_volumes (VpCatalog *catalog, VpCatalogGuest *guest,
         (record->created != 0 && record->size == volume->size))
       continue;
     record->size = volume->size;
-    if (record->created == 0)
+    if (record->created == 0) {
+      /* As the job made it: the specs may have moved on meanwhile. */
+      disk = wanted != NULL ? vp_guest_find_disk (wanted, volume->disk) : NULL;
+      if (disk != NULL)
+        describe (record, disk);
       record->created = g_get_real_time () / G_USEC_PER_SEC;
+    }
     if (!vp_store_save_volume (catalog->store, pool, name, record, error))
       return false;
   }

@@ -209,7 +209,7 @@ update_guest (VpCatalog *catalog, const VpSpecFile *file, Seen *seen,
       return;
     }
   }
-  if (vp_catalog_accept_guest (catalog, seen, file->name) > 0)
+  if (vp_catalog_accept_guest (catalog, seen, file->name, false) > 0)
     g_ptr_array_add (change->changed, g_strdup (file->name));
   guest = g_hash_table_lookup (catalog->guests, file->name);
   guest->there = true;
@@ -230,12 +230,26 @@ retry_guests (VpCatalog *catalog, const VpSpecScan *scan,
       continue;
     seen = g_hash_table_lookup (catalog->seen[VP_SPEC_GUEST], file->name);
     if (seen == NULL || !vp_problems_have_error (seen->problems) ||
-        vp_catalog_accept_guest (catalog, seen, file->name) <= 0)
+        vp_catalog_accept_guest (catalog, seen, file->name, false) <= 0)
       continue;
     g_ptr_array_add (change->changed, g_strdup (file->name));
     progress = true;
   }
   return progress;
+}
+
+/* The guest goes on as it was, and its file is looked at again. */
+static void
+note_problems (VpCatalog *catalog, VpCatalogGuest *guest, GPtrArray *problems)
+{
+  Seen *seen = g_hash_table_lookup (catalog->seen[VP_SPEC_GUEST], guest->name);
+
+  g_ptr_array_unref (guest->problems);
+  guest->problems = g_ptr_array_ref (problems);
+  if (seen == NULL)
+    return;
+  g_ptr_array_unref (seen->problems);
+  seen->problems = g_ptr_array_ref (problems);
 }
 
 /* After a change to networks, pools or images. */
@@ -248,18 +262,27 @@ resolve_again (VpCatalog *catalog, VpCatalogChange *change)
     VpCatalogGuest *guest =
         g_hash_table_lookup (catalog->guests, g_ptr_array_index (names, i));
     g_autoptr (GPtrArray) problems = vp_problems_new ();
+    g_autoptr (VpGuestRecord) record = NULL;
+    g_autoptr (GError) error = NULL;
     VpGuest *resolved = NULL;
 
     if (!vp_catalog_is_wanted (guest))
       continue;
-    resolved =
-        vp_catalog_resolve (catalog, guest->spec, guest->record, problems);
-    if (resolved == NULL)
+    record = vp_guest_record_copy (guest->record);
+    resolved = vp_catalog_resolve (catalog, guest->spec, record, problems);
+    if (resolved == NULL ||
+        !vp_store_save_guest (catalog->store, guest->name, record, &error) ||
+        !vp_catalog_save_intents (catalog, resolved, record, &error)) {
+      if (error != NULL)
+        vp_catalog_store_problem (problems, guest->path, error);
+      vp_guest_unref (resolved);
+      note_problems (catalog, guest, problems);
       continue;
+    }
+    vp_guest_record_free (guest->record);
+    guest->record = g_steal_pointer (&record);
     vp_guest_unref (guest->resolved);
     guest->resolved = resolved;
-    (void) vp_store_save_guest (catalog->store, guest->name, guest->record,
-                                NULL); /* the next update saves it again */
     if (!g_ptr_array_find_with_equal_func (change->changed, guest->name,
                                            g_str_equal, NULL))
       g_ptr_array_add (change->changed, g_strdup (guest->name));
@@ -283,10 +306,10 @@ find_vanished (VpCatalog *catalog, VpCatalogChange *change)
       catalog->vanish_time = g_get_monotonic_time ();
     guest->there = false;
     g_ptr_array_set_size (guest->problems, 0);
-    if (vp_catalog_is_wanted (guest))
-      g_ptr_array_add (change->vanished, g_strdup (key));
-    else if (guest->spec == NULL)
+    if (guest->record == NULL)
       g_hash_table_iter_remove (&iter);
+    else if (!guest->record->retired)
+      g_ptr_array_add (change->vanished, g_strdup (key));
   }
 }
 
@@ -389,13 +412,29 @@ load_kind (VpCatalog *catalog, VpSpecKind kind, GError **error)
   return true;
 }
 
-/* Records first, all of them: a guest is accepted with its own. */
+/* Of the accepted guests, those that are retired, or those that are not. */
+static void
+accept_loaded (VpCatalog *catalog, bool retired)
+{
+  GHashTableIter iter;
+  gpointer key = NULL, value = NULL;
+
+  g_hash_table_iter_init (&iter, catalog->seen[VP_SPEC_GUEST]);
+  while (g_hash_table_iter_next (&iter, &key, &value)) {
+    const VpCatalogGuest *guest =
+        vp_catalog_ensure_guest (catalog, key, ((Seen *) value)->path);
+
+    if ((guest->record != NULL && guest->record->retired) == retired)
+      (void) vp_catalog_accept_guest (catalog, value, key, retired);
+  }
+}
+
+/* Records first, all of them: a guest is accepted with its own.  What retired
+ * guests held may be others' now: they come last, and may fail. */
 static bool
 load_guests (VpCatalog *catalog, GError **error)
 {
   g_autoptr (GPtrArray) names = vp_store_list_guests (catalog->store, error);
-  GHashTableIter iter;
-  gpointer key = NULL, value = NULL;
 
   if (names == NULL)
     return false;
@@ -404,20 +443,13 @@ load_guests (VpCatalog *catalog, GError **error)
     const Seen *seen = g_hash_table_lookup (catalog->seen[VP_SPEC_GUEST], name);
     VpGuestRecord *record = vp_store_load_guest (catalog->store, name, NULL);
 
+    /* An unreadable one is told of when its spec is accepted. */
     if (record != NULL)
       vp_catalog_ensure_guest (catalog, name, seen != NULL ? seen->path : NULL)
           ->record = record;
   }
-  g_hash_table_iter_init (&iter, catalog->seen[VP_SPEC_GUEST]);
-  while (g_hash_table_iter_next (&iter, &key, &value)) {
-    VpCatalogGuest *guest =
-        vp_catalog_ensure_guest (catalog, key, ((Seen *) value)->path);
-    bool retired = guest->record != NULL && guest->record->retired;
-
-    if (vp_catalog_accept_guest (catalog, value, key) > 0 && retired &&
-        !vp_catalog_retire (catalog, key, error))
-      return false;
-  }
+  accept_loaded (catalog, false);
+  accept_loaded (catalog, true);
   return true;
 }
 

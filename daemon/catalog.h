@@ -73,9 +73,10 @@ GPtrArray *vp_catalog_verify (VpCatalog *catalog, VpSpecKind kind,
 VpNetWanted *vp_catalog_net_wanted (VpCatalog *catalog);
 /* VpFoundVolume for each disk of ours of the guest, from the records. */
 GPtrArray *vp_catalog_volumes (VpCatalog *catalog, const VpCatalogGuest *guest);
-/* What a job learnt: made and size of each VpFoundVolume. */
+/* What a job learnt: made and size of each VpFoundVolume.  wanted: the guest
+ * that the job was given, or NULL. */
 bool vp_catalog_note_volumes (VpCatalog *catalog, VpCatalogGuest *guest,
-                              const GPtrArray *volumes,
+                              const VpGuest *wanted, const GPtrArray *volumes,
                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Removes what a crash left half-made in the pools of the accepted guests. */

@@ -149,6 +149,8 @@ is_allowed (const VpGuestJob *self, const VpStep *step)
     return true;
   if (step->risk == VP_RISK_DATA_LOSS)
     return false;
+  if (self->asked)
+    return true;
   if (step->kind == VP_STEP_SHUTDOWN || step->kind == VP_STEP_RETIRE)
     return self->config->apply_stop;
   if (self->found->exists)
@@ -187,12 +189,14 @@ undo_all (VpGuestJob *self, VpJob *job, const VpRunContext *context,
 }
 
 /* Only what makes a new guest is taken back when a later step fails: a
- * change to a guest that was there is kept, and the next pass goes on. */
+ * change to a guest that was there is kept, and the next pass goes on.  So it
+ * does where nobody knows how the step ended. */
 static bool
 should_undo (const VpGuestJob *self)
 {
   return !self->found->exists &&
-         !g_error_matches (self->error, VP_ERROR, VP_ERROR_TIMEOUT);
+         !g_error_matches (self->error, VP_ERROR, VP_ERROR_TIMEOUT) &&
+         !g_error_matches (self->error, VP_ERROR, VP_ERROR_LIBVIRT_UNAVAILABLE);
 }
 
 static void
@@ -230,7 +234,8 @@ run_steps (VpGuestJob *self, VpJob *job, const char *xml)
     else if (vp_journal_write (journal, "begin", step, &self->error) &&
              vp_run_step (&context, step, &self->error)) {
       g_ptr_array_add (self->done, vp_step_copy (step));
-      (void) vp_journal_write (journal, "done", step, &self->error);
+      /* A lost line only means that the step is looked at again. */
+      (void) vp_journal_write (journal, "done", step, NULL);
     } else {
       g_prefix_error (&self->error, "%s: ", words);
       (void) vp_journal_write (journal, "failed", step, NULL);

@@ -25,6 +25,7 @@ typedef struct {
   bool off;               /* it is off by vprovd's own doing */
   bool start_asked;       /* a person asked for a start */
   bool dry_run;
+  bool asked;          /* a person asked: all but DATA_LOSS */
   bool allow_all;      /* a person asked: risky steps too */
   char *fresh_warning; /* see VpPlanInput */
 

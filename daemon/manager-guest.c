@@ -438,23 +438,25 @@ vp_manager_set_hold (VpManager *manager, const char *name, bool hold,
 /* ---- A pass. ---- */
 
 VpGuestJob *
-vp_manager_make_guest_job (VpManager *manager, const char *name)
+vp_manager_make_guest_job (VpManager *manager, const char *name, bool gone)
 {
   VpCatalogGuest *spec = vp_catalog_get (manager->catalog, name);
   VpGuestJob *data = NULL;
 
-  if (spec == NULL || spec->record == NULL ||
-      (spec->resolved == NULL && !spec->record->retired))
+  if (spec == NULL || spec->record == NULL)
+    return NULL;
+  gone |= spec->record->retired;
+  if (spec->resolved == NULL && !gone)
     return NULL;
   data = vp_guest_job_new (name);
   data->host = manager->host;
   data->config = manager->config;
   data->store = manager->store;
   data->domain = g_strdup (spec->record->domain);
-  if (!spec->record->retired)
+  if (!gone)
     data->wanted = vp_guest_copy (spec->resolved);
   data->volumes = vp_catalog_volumes (manager->catalog, spec);
-  data->run = wants_to_run (spec);
+  data->run = wants_to_run (spec) && !gone;
   data->off = spec->record->off;
   data->fresh_warning = g_strdup (spec->fresh_warning);
   return data;
@@ -503,6 +505,23 @@ did_step (const VpGuestJob *data, VpStepKind kind)
   return false;
 }
 
+/* By what is found, not by what was done: a crash may have come between the
+ * deed and its record. */
+static void
+note_power (VpGuestRecord *record, const VpGuestJob *data)
+{
+  const VpFound *found = data->found;
+
+  if (did_step (data, VP_STEP_START)) {
+    record->off = false;
+  } else if (found != NULL && found->exists) {
+    if (found->power == VP_POWER_RUNNING && data->run)
+      record->off = false;
+    if (found->power == VP_POWER_STOPPED && !data->run && !data->held)
+      record->off = true;
+  }
+}
+
 /* Records what the pass decided and made; writes only what changed. */
 static void
 keep_records (VpManager *manager, VpManagedGuest *guest, const VpGuestJob *data)
@@ -517,16 +536,13 @@ keep_records (VpManager *manager, VpManagedGuest *guest, const VpGuestJob *data)
     set (&record->machine, data->machine);
     set (&record->arch, data->arch);
   }
-  if (did_step (data, VP_STEP_SHUTDOWN))
-    record->off = true;
-  if (did_step (data, VP_STEP_START))
-    record->off = false;
+  note_power (record, data);
   if (data->done->len > 0 && !data->undone) {
     g_free (spec->fresh_warning);
     spec->fresh_warning = NULL;
   }
-  if (!vp_catalog_note_volumes (manager->catalog, spec, data->volumes,
-                                &error) ||
+  if (!vp_catalog_note_volumes (manager->catalog, spec, data->wanted,
+                                data->volumes, &error) ||
       !vp_catalog_save_record (manager->catalog, spec, &error))
     vp_log (VP_LOG_ERROR, NULL, guest->name, NULL, "%s", error->message);
 }
@@ -585,8 +601,11 @@ keep_error (VpManager *manager, VpManagedGuest *guest, const GError *error)
   vp_log (VP_LOG_ERROR, VP_MESSAGE_JOB_FAILED, guest->name, NULL,
           "guest %s: %s", guest->name, error->message);
   guest->failures++;
+  /* A person's "no" holds for a while, or until a person says otherwise. */
   retry_later (manager, guest,
-               MIN (1U << MIN (guest->failures, 9U), BACK_OFF_MAX_S));
+               g_error_matches (error, VP_ERROR, VP_ERROR_CANCELLED)
+                   ? BACK_OFF_MAX_S
+                   : MIN (1U << MIN (guest->failures, 9U), BACK_OFF_MAX_S));
 }
 
 /* A guest that was started and is down again soon waits longer and longer. */
@@ -642,9 +661,14 @@ conflict_error (const VpGuestJob *data)
 {
   const VpPlan *plan = data->rest != NULL ? data->rest : data->plan;
 
-  return plan != NULL && plan->conflict != NULL
-             ? g_error_new (VP_ERROR, plan->conflict_code, "%s", plan->conflict)
-             : NULL;
+  if (plan != NULL && plan->conflict != NULL)
+    return g_error_new (VP_ERROR, plan->conflict_code, "%s", plan->conflict);
+  if (data->waits)
+    return g_error_new (VP_ERROR, VP_ERROR_WOULD_DESTROY_DATA,
+                        "it waits for \"vprovctl apply %s\"%s%s", data->name,
+                        data->fresh_warning != NULL ? ": " : "",
+                        data->fresh_warning != NULL ? data->fresh_warning : "");
+  return NULL;
 }
 
 /* A step that failed, or one that was done and changed nothing. */
@@ -701,7 +725,7 @@ on_pass_done (VpJob *job, gpointer job_data, gpointer user_data)
 void
 vp_manager_start_pass (VpManager *manager, VpManagedGuest *guest)
 {
-  VpGuestJob *data = vp_manager_make_guest_job (manager, guest->name);
+  VpGuestJob *data = vp_manager_make_guest_job (manager, guest->name, false);
   VpManagedJob *shown = NULL;
 
   guest->dirty = false;
@@ -717,8 +741,10 @@ vp_manager_start_pass (VpManager *manager, VpManagedGuest *guest)
     return;
   }
   data->allow_all = guest->allow_all;
+  data->asked = guest->asked;
   data->start_asked = guest->start_asked;
   guest->allow_all = false;
+  guest->asked = false;
   guest->start_asked = false;
   guest->job_id = guest->wanted_job;
   guest->wanted_job = 0;

@@ -46,6 +46,7 @@ typedef struct {
   GError *net_error;
   GTask *task;
   uint64_t generation;
+  bool all;
 } PlanJob;
 
 static void
@@ -108,6 +109,7 @@ keep_plan (VpManager *manager, const PlanJob *data)
   manager->plan.id = g_strdup_printf ("%" G_GUINT64_FORMAT "-%u",
                                       data->generation, g_random_int ());
   manager->plan.generation = data->generation;
+  manager->plan.all = data->all;
   manager->plan.guests = g_ptr_array_new_with_free_func (g_free);
   for (guint i = 0; i < data->guests->len; i++) {
     const VpGuestJob *guest = g_ptr_array_index (data->guests, i);
@@ -147,11 +149,21 @@ plan_done (VpJob *job, gpointer job_data, gpointer user_data)
   plan_job_free (data);
 }
 
+/* While what vanished is not believed, a plan of all shows what believing it
+ * would do: that is what a person is asked to apply. */
+static bool
+is_doubted (VpManager *manager, const char *name)
+{
+  return manager->paused_reason != NULL &&
+         !vp_catalog_get (manager->catalog, name)->there;
+}
+
 static bool
 collect_guests (VpManager *manager, const char *const *names, GPtrArray *guests,
                 GError **error)
 {
   g_autoptr (GPtrArray) all = vp_catalog_list (manager->catalog);
+  bool of_all = names == NULL || names[0] == NULL;
 
   for (gsize i = 0; names != NULL && names[i] != NULL; i++)
     if (vp_manager_find (manager, names[i], error) == NULL)
@@ -160,9 +172,10 @@ collect_guests (VpManager *manager, const char *const *names, GPtrArray *guests,
     const char *name = g_ptr_array_index (all, i);
     VpGuestJob *guest = NULL;
 
-    if (names != NULL && names[0] != NULL && !g_strv_contains (names, name))
+    if (!of_all && !g_strv_contains (names, name))
       continue;
-    guest = vp_manager_make_guest_job (manager, name);
+    guest = vp_manager_make_guest_job (manager, name,
+                                       of_all && is_doubted (manager, name));
     if (guest == NULL)
       continue;
     guest->dry_run = true;
@@ -180,6 +193,7 @@ vp_manager_plan_async (VpManager *manager, const char *const *names,
 
   data->task = g_task_new (NULL, NULL, callback, user_data);
   data->generation = manager->generation;
+  data->all = names == NULL || names[0] == NULL;
   data->guests =
       g_ptr_array_new_with_free_func ((GDestroyNotify) vp_guest_job_free);
   if (!vp_manager_may_ask (manager, &error) ||
@@ -218,7 +232,7 @@ vp_manager_plan_clear (VpManager *manager)
 static unsigned
 ask_pass (VpManager *manager, VpManagedGuest *guest, const char *verb)
 {
-  guest->allow_all = true;
+  guest->asked = true;
   if (guest->wanted_job == 0)
     guest->wanted_job = vp_manager_new_job (manager, guest->name, verb);
   vp_manager_touch (manager, guest, true);
@@ -230,6 +244,7 @@ vp_manager_apply (VpManager *manager, const char *plan_id, unsigned *ret_job,
                   GError **error)
 {
   g_autoptr (GPtrArray) names = NULL;
+  bool all = *plan_id == '\0' || manager->plan.all;
   unsigned id = 0;
 
   if (*plan_id == '\0') {
@@ -243,13 +258,16 @@ vp_manager_apply (VpManager *manager, const char *plan_id, unsigned *ret_job,
   } else {
     names = g_ptr_array_ref (manager->plan.guests);
   }
-  vp_manager_confirm (manager);
+  if (all)
+    vp_manager_confirm (manager);
   for (guint i = 0; i < names->len; i++) {
     VpManagedGuest *guest =
         g_hash_table_lookup (manager->guests, g_ptr_array_index (names, i));
 
-    if (guest != NULL)
-      id = ask_pass (manager, guest, "apply");
+    if (guest == NULL)
+      continue;
+    guest->allow_all = true;
+    id = ask_pass (manager, guest, "apply");
   }
   vp_manager_net_touch (manager);
   if (id == 0) {
@@ -331,7 +349,7 @@ vp_manager_cancel_job (VpManager *manager, unsigned id, GError **error)
 
     if (job->guest != NULL && job->guest->wanted_job == id) {
       job->guest->wanted_job = 0;
-      job->guest->allow_all = false;
+      job->guest->allow_all = job->guest->asked = false;
     }
     vp_manager_end_job (manager, id, cancelled);
   }

@@ -20,7 +20,8 @@ typedef struct {
   VpGuestStatus *status;
 
   bool dirty;     /* wants a pass */
-  bool allow_all; /* a person asked: the next pass runs risky steps */
+  bool allow_all; /* "apply": the next pass runs every step */
+  bool asked;     /* a person asked: every step but those that risk data */
   bool
       start_asked; /* a person asked for a start: a clean shutdown is no hold */
   unsigned wanted_job; /* id promised to a caller for the next pass, or 0 */
@@ -58,6 +59,7 @@ typedef struct {
   char *id;
   uint64_t generation;
   GPtrArray *guests; /* char * */
+  bool all;          /* of every guest, also those whose files went */
 } VpKeptPlan;
 
 struct VpManager {
@@ -124,7 +126,9 @@ void vp_manager_start_pass (VpManager *manager, VpManagedGuest *guest);
 /* Schedules again when guest's not_before is reached. */
 void vp_manager_wake_later (VpManager *manager, VpManagedGuest *guest);
 /* What a pass needs, for a plan's dry run too. */
-VpGuestJob *vp_manager_make_guest_job (VpManager *manager, const char *name);
+/* gone: as if its file's absence was believed. */
+VpGuestJob *vp_manager_make_guest_job (VpManager *manager, const char *name,
+                                       bool gone);
 void vp_manager_refresh (VpManager *manager, VpManagedGuest *guest);
 bool vp_manager_needs_net (VpManager *manager, const char *name);
 bool vp_manager_is_wanted_up (VpManager *manager, const char *name);

@@ -144,6 +144,18 @@ log_problems (VpManager *manager, const GPtrArray *problems)
   }
 }
 
+/* A guest that is no more: renamed, or never a good one. */
+static void
+end_asked_job (VpManager *manager, VpManagedGuest *guest)
+{
+  g_autoptr (GError) error = g_error_new (
+      VP_ERROR, VP_ERROR_NO_SUCH_GUEST, "guest %s has gone away", guest->name);
+
+  if (guest->wanted_job != 0)
+    vp_manager_end_job (manager, guest->wanted_job, error);
+  guest->wanted_job = 0;
+}
+
 /* Makes the run-time guests agree with the catalog's. */
 static void
 sync_guests (VpManager *manager)
@@ -166,6 +178,7 @@ sync_guests (VpManager *manager)
     VpManagedGuest *guest = value;
 
     if (vp_catalog_get (manager->catalog, key) == NULL && guest->job == NULL) {
+      end_asked_job (manager, guest);
       vp_manager_news (manager, VP_NEWS_GUEST_REMOVED, key, 0, NULL);
       g_hash_table_iter_remove (&iter);
     }
@@ -182,8 +195,7 @@ count_wanted (VpManager *manager)
     const VpCatalogGuest *guest =
         vp_catalog_get (manager->catalog, g_ptr_array_index (names, i));
 
-    n +=
-        guest->record != NULL && guest->spec != NULL && !guest->record->retired;
+    n += guest->record != NULL && !guest->record->retired;
   }
   return n;
 }

@@ -59,11 +59,33 @@ choose_target (GHashTable *targets, const char *disk)
   return NULL;
 }
 
+/* The record of the disk's volume where that was made, or its file is there
+ * already; NULL else. */
+static VpVolumeRecord *
+made_volume (const VpResolveContext *context, const VpDisk *disk,
+             const VpGuestRecord *record)
+{
+  const char *full = g_hash_table_lookup (record->volumes, disk->name);
+  const char *slash = full != NULL ? strchr (full, '/') : NULL;
+  g_autofree char *pool =
+      slash != NULL ? g_strndup (full, (gsize) (slash - full)) : NULL;
+  VpVolumeRecord *volume =
+      slash != NULL
+          ? vp_store_load_volume (context->store, pool, slash + 1, NULL)
+          : NULL;
+
+  if (volume != NULL && volume->created == 0 &&
+      !g_file_test (volume->path, G_FILE_TEST_EXISTS))
+    g_clear_pointer (&volume, vp_volume_record_free);
+  return volume;
+}
+
 /* The pool's volume that belongs to this disk: by record, or a name that no
  * other record has. */
 static char *
 choose_volume (const VpResolveContext *context, const VpGuest *spec,
-               const VpDisk *disk, VpGuestRecord *record)
+               const VpDisk *disk, const VpVolumeRecord *made,
+               VpGuestRecord *record)
 {
   const char *known = g_hash_table_lookup (record->volumes, disk->name);
   g_autofree char *prefix = g_strdup_printf ("%s/", disk->pool);
@@ -72,7 +94,10 @@ choose_volume (const VpResolveContext *context, const VpGuest *spec,
 
   if (known != NULL && g_str_has_prefix (known, prefix))
     return g_strdup (known + strlen (prefix));
-  /* Another pool than recorded: plan refuses it by the path. */
+  /* Another pool than recorded: plan refuses it by the path, once there is a
+   * volume. */
+  if (made == NULL)
+    known = NULL;
   for (unsigned i = 0; i < 100; i++) {
     g_autoptr (VpVolumeRecord) other = NULL;
 
@@ -102,6 +127,7 @@ resolve_disk (const VpResolveContext *context, const VpGuest *spec,
 {
   const char *folder = NULL;
   g_autofree char *volume = NULL;
+  g_autoptr (VpVolumeRecord) made = made_volume (context, disk, record);
 
   if (disk->pool == NULL)
     disk->pool = g_strdup ("default");
@@ -115,7 +141,13 @@ resolve_disk (const VpResolveContext *context, const VpGuest *spec,
                               disk->name, disk->pool, disk->pool));
     return;
   }
-  if (disk->from != NULL) {
+  if (disk->from != NULL && made != NULL && made->base_path != NULL &&
+      g_strcmp0 (made->base, disk->from) == 0) {
+    /* It stands on what it was made from, whatever the image's file says
+     * now. */
+    disk->backing_path = g_strdup (made->base_path);
+    disk->backing_format = g_strdup (made->base_format);
+  } else if (disk->from != NULL) {
     const VpImageSpec *image =
         g_hash_table_lookup (context->images, disk->from);
 
@@ -129,7 +161,7 @@ resolve_disk (const VpResolveContext *context, const VpGuest *spec,
     disk->backing_path = g_strdup (image->path);
     disk->backing_format = g_strdup (image->format);
   }
-  volume = choose_volume (context, spec, disk, record);
+  volume = choose_volume (context, spec, disk, made, record);
   disk->path = g_build_filename (folder, volume, NULL);
   disk->target = choose_target (record->targets, disk->name);
   if (disk->target == NULL)

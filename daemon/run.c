@@ -242,14 +242,38 @@ do_define (const VpRunContext *context, const VpStep *step, GError **error)
   return xml != NULL && context->host->ops->define (context->host, xml, error);
 }
 
+/* 1: off, 0: not yet, -1: error. */
+static int
+is_off (const VpRunContext *context, GError **error)
+{
+  g_autoptr (GError) local = NULL;
+  g_autoptr (VpHostDomain) domain =
+      context->host->ops->get (context->host, context->domain, &local);
+
+  if (domain != NULL)
+    return domain->power == VP_POWER_STOPPED ||
+           domain->power == VP_POWER_CRASHED;
+  if (g_error_matches (local, VP_ERROR, VP_ERROR_NO_SUCH_GUEST))
+    return 1;
+  g_propagate_error (error, g_steal_pointer (&local));
+  return -1;
+}
+
 static bool
 undo_define (const VpRunContext *context, const VpStep *step, GError **error)
 {
   /* A redefinition stays: it is what the spec says, and the next pass goes
    * on from it. */
+  int off = context->found->exists ? 1 : is_off (context, error);
+
   if (context->found->exists)
     return true;
-  return context->host->ops->undefine (context->host, context->domain, error);
+  /* It runs after all: its disks must not go from under it. */
+  if (off == 0)
+    g_set_error (error, VP_ERROR, VP_ERROR_IN_USE, "the domain %s runs",
+                 context->domain);
+  return off > 0 &&
+         context->host->ops->undefine (context->host, context->domain, error);
 }
 
 static bool
@@ -357,23 +381,6 @@ do_start (const VpRunContext *context, const VpStep *step, GError **error)
     return true;
   explain_start (context, error);
   return false;
-}
-
-/* 1: off, 0: not yet, -1: error. */
-static int
-is_off (const VpRunContext *context, GError **error)
-{
-  g_autoptr (GError) local = NULL;
-  g_autoptr (VpHostDomain) domain =
-      context->host->ops->get (context->host, context->domain, &local);
-
-  if (domain != NULL)
-    return domain->power == VP_POWER_STOPPED ||
-           domain->power == VP_POWER_CRASHED;
-  if (g_error_matches (local, VP_ERROR, VP_ERROR_NO_SUCH_GUEST))
-    return 1;
-  g_propagate_error (error, g_steal_pointer (&local));
-  return -1;
 }
 
 static bool

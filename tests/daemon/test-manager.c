@@ -483,7 +483,7 @@ test_unmarked_domain_is_left_alone (World *world, gconstpointer data)
 static GPtrArray *
 plan (World *world, const char *name, char **ret_id, GError **error)
 {
-  const char *names[] = { name, NULL };
+  const char *names[] = { name, NULL }; /* NULL: all */
   g_autoptr (GAsyncResult) result = NULL;
 
   vp_manager_plan_async (world->manager, names, on_result, &result);
@@ -712,6 +712,307 @@ test_duplicate_forward (World *world, gconstpointer data)
   WAIT (is_synced (world, "b", "running"));
 }
 
+#define ON_IMAGE                                                               \
+  "<guest><memory>256M</memory>"                                               \
+  "<disk name=\"root\" from=\"deb\" size=\"4M\"/></guest>"
+
+static void
+make_image (World *world, const char *file, bool tell)
+{
+  g_autofree char *path = g_build_filename (world->root, file, NULL);
+  g_autofree char *spec =
+      g_strdup_printf ("<image path=\"%s\" format=\"raw\"/>", path);
+  g_autofree char *zeros = g_malloc0 (1 << 20);
+
+  g_assert_true (g_file_set_contents (path, zeros, 1 << 20, NULL));
+  g_assert_cmpint (g_chmod (path, 0444), ==, 0);
+  if (tell)
+    drop_in (world, "images", "deb", spec);
+}
+
+static void
+test_disk_keeps_the_base_it_was_made_on (World *world, gconstpointer data)
+{
+  g_autofree char *spec = NULL;
+  g_autoptr (VpHostDomain) domain = NULL;
+
+  make_image (world, "old.raw", true);
+  bring_up (world, "web", ON_IMAGE);
+  make_image (world, "new.raw", true);
+  reload (world);
+  WAIT (is_synced (world, "web", "running"));
+  assert_log (world, "");
+  domain = vp_fake_host_peek (world->host, "web");
+  g_assert_nonnull (strstr (domain->xml, "old.raw"));
+  /* Nor does it need the image's file any more. */
+  spec = g_build_filename (world->specs, "images", "deb.xml", NULL);
+  g_assert_cmpint (g_unlink (spec), ==, 0);
+  reload (world);
+  stop_manager (world);
+  start_manager (world);
+  WAIT (is_synced (world, "web", "running"));
+  assert_log (world, "");
+}
+
+static void
+test_unreadable_record_makes_no_new_guest (World *world, gconstpointer data)
+{
+  g_autofree char *record =
+      g_build_filename (world->config.state_dir, "guests", "web", NULL);
+  const VpProblem *problem = NULL;
+
+  bring_up (world, "web", DISK_GUEST (""));
+  stop_manager (world);
+  g_assert_true (g_file_set_contents (record, "rubbish", -1, NULL));
+  start_manager (world);
+  WAIT (status (world, "web")->sync == VP_SYNC_INVALID);
+  problem = g_ptr_array_index (status (world, "web")->problems, 0);
+  g_assert_cmpstr (problem->code, ==, "store");
+  WAIT (is_quiet (world));
+  assert_log (world, "");
+}
+
+#define WITH_PORT(port)                                                        \
+  "<guest>\n<memory>256M</memory>\n<nic network=\"default\">\n"                \
+  "  <forward port=\"" port "\" to=\"80\"/>\n</nic></guest>"
+
+static void
+test_retired_guest_is_remembered (World *world, gconstpointer data)
+{
+  static const struct {
+    const char *old, *heir, *text;
+  } pairs[] = {
+    { "a", "b", WITH_PORT ("8080") },
+    { "z", "c", WITH_PORT ("9090") },
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS (pairs); i++) {
+    bring_up (world, pairs[i].old, pairs[i].text);
+    take_away (world, pairs[i].old);
+    WAIT (status (world, pairs[i].old)->sync == VP_SYNC_RETIRED);
+    WAIT (g_str_equal (status (world, pairs[i].old)->state, "stopped"));
+    bring_up (world, pairs[i].heir, pairs[i].text);
+  }
+  stop_manager (world);
+  start_manager (world);
+  for (gsize i = 0; i < G_N_ELEMENTS (pairs); i++) {
+    WAIT (is_synced (world, pairs[i].heir, "running"));
+    g_assert_nonnull (status (world, pairs[i].old));
+    g_assert_cmpint (status (world, pairs[i].old)->sync, ==, VP_SYNC_RETIRED);
+  }
+  assert_log (world, "");
+}
+
+static void
+test_plan_shows_what_pause_holds_back (World *world, gconstpointer data)
+{
+  const char *const names[] = { "a", "b", "c" };
+  g_autoptr (GPtrArray) none = NULL, steps = NULL;
+  g_autofree char *one = NULL, *all = NULL;
+  unsigned job = 0;
+
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    bring_up (world, names[i], MINIMAL);
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    take_away (world, names[i]);
+  reload (world);
+  g_assert_cmpstr (vp_manager_get_state (world->manager), ==, "paused");
+  /* A word about one guest is none about the others. */
+  none = plan (world, "a", &one, NULL);
+  g_assert_cmpuint (none->len, ==, 0);
+  g_assert_true (vp_manager_apply (world->manager, one, &job, NULL));
+  g_assert_cmpstr (vp_manager_get_state (world->manager), ==, "paused");
+  steps = plan (world, NULL, &all, NULL);
+  g_assert_cmpuint (steps->len, ==, 6);
+  g_assert_true (vp_manager_apply (world->manager, all, &job, NULL));
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++)
+    WAIT (g_str_equal (status (world, names[i])->state, "stopped"));
+}
+
+static void
+test_state_in_the_spec_ends_a_hold (World *world, gconstpointer data)
+{
+  unsigned job = 0;
+
+  bring_up (world, "web", MINIMAL);
+  g_assert_true (vp_manager_stop_guest (world->manager, "web", &job, NULL));
+  WAIT (is_synced (world, "web", "stopped"));
+  drop (world, "web",
+        "<guest state=\"stopped\"><memory>256M</memory>"
+        "<nic bridge=\"br0\"/></guest>");
+  reload (world);
+  WAIT (is_synced (world, "web", "stopped"));
+  drop (world, "web", MINIMAL);
+  WAIT (is_synced (world, "web", "running"));
+}
+
+/* As a kill -9 between a step and its record leaves it. */
+static void
+set_off (World *world, bool off)
+{
+  g_autoptr (VpGuestRecord) record = NULL;
+
+  stop_manager (world);
+  world->store = vp_store_open (world->config.state_dir, NULL);
+  record = vp_store_load_guest (world->store, "web", NULL);
+  g_assert_true (record->off != off);
+  record->off = off;
+  g_assert_true (vp_store_save_guest (world->store, "web", record, NULL));
+  vp_store_free (world->store);
+  start_manager (world);
+}
+
+static void
+test_killed_before_the_record (World *world, gconstpointer data)
+{
+  bring_up (world, "web", MINIMAL);
+  drop (world, "web",
+        "<guest state=\"stopped\"><memory>256M</memory>"
+        "<nic bridge=\"br0\"/></guest>");
+  WAIT (is_synced (world, "web", "stopped"));
+  set_off (world, false);
+  WAIT (is_synced (world, "web", "stopped"));
+  drop (world, "web", MINIMAL);
+  WAIT (is_synced (world, "web", "running"));
+  set_off (world, true);
+  WAIT (is_synced (world, "web", "running"));
+  vp_fake_host_clear_log (world->host);
+  vp_fake_host_power_off (world->host, "web");
+  WAIT (is_synced (world, "web", "stopped"));
+  assert_log (world, "");
+}
+
+static void
+test_start_makes_no_new_disk (World *world, gconstpointer data)
+{
+  g_autofree char *other = g_build_filename (world->config.state_dir, "pools",
+                                             "default", "shop-root.img", NULL);
+  unsigned job = 0;
+
+  bring_up (world, "web", DISK_GUEST (""));
+  take_away (world, "web");
+  reload (world);
+  drop (world, "shop", DISK_GUEST (""));
+  WAIT (status (world, "shop") != NULL &&
+        status (world, "shop")->pending->len > 0);
+  g_assert_true (vp_manager_start_guest (world->manager, "shop", &job, NULL));
+  WAIT (vp_manager_get_job (world->manager, job)->finished);
+  g_assert_nonnull (strstr (
+      vp_manager_get_job (world->manager, job)->error_message, "uuid="));
+  g_assert_false (g_file_test (other, G_FILE_TEST_EXISTS));
+}
+
+static void
+test_waiting_job_of_a_guest_that_goes (World *world, gconstpointer data)
+{
+  g_autofree char *text = NULL;
+  unsigned job = 0;
+
+  bring_up (world, "web", DISK_GUEST (""));
+  vp_fake_host_set_connected (world->host, false);
+  g_assert_true (
+      vp_manager_reconcile_guest (world->manager, "web", &job, NULL));
+  text = g_strdup_printf (
+      "<guest uuid=\"%s\"><memory>256M</memory>"
+      "<disk name=\"root\" size=\"2M\" format=\"raw\"/></guest>",
+      status (world, "web")->uuid);
+  take_away (world, "web");
+  drop (world, "shop", text);
+  reload (world);
+  WAIT (status (world, "web") == NULL);
+  g_assert_true (vp_manager_get_job (world->manager, job)->finished);
+  g_assert_false (vp_manager_cancel_job (world->manager, job, NULL));
+}
+
+static void
+test_renamed_with_a_mistake (World *world, gconstpointer data)
+{
+  g_autofree char *bad = NULL, *good = NULL;
+
+  bring_up (world, "web", WITH_PORT ("8080"));
+  bring_up (world, "b", WITH_PORT ("9090"));
+  bad = g_strdup_printf ("<guest uuid=\"%s\"><memory>256M</memory>"
+                         "<nic network=\"default\">"
+                         "<forward port=\"9090\" to=\"80\"/></nic></guest>",
+                         status (world, "web")->uuid);
+  good = g_strdup_printf ("<guest uuid=\"%s\"><memory>256M</memory>"
+                          "<nic network=\"default\">"
+                          "<forward port=\"8080\" to=\"80\"/></nic></guest>",
+                          status (world, "web")->uuid);
+  take_away (world, "web");
+  drop (world, "shop", bad);
+  reload (world);
+  WAIT (status (world, "shop")->sync == VP_SYNC_INVALID);
+  WAIT (is_quiet (world));
+  g_assert_cmpuint (status (world, "shop")->forwards->len, ==, 1);
+  g_assert_cmpstr (status (world, "shop")->wanted, ==, "running");
+  drop (world, "shop", good);
+  WAIT (is_synced (world, "shop", "running"));
+  g_assert_cmpuint (vp_fake_host_count (world->host, "shutdown"), ==, 0);
+}
+
+static void
+test_pool_changes_before_the_disk_is_made (World *world, gconstpointer data)
+{
+  g_autofree char *folder = g_build_filename (world->root, "file", "no", NULL);
+  g_autofree char *file = g_build_filename (world->root, "file", NULL);
+  g_autofree char *pool = g_strdup_printf ("<pool path=\"%s\"/>", folder);
+
+  g_assert_true (g_file_set_contents (file, "", 0, NULL));
+  drop_in (world, "pools", "fast", pool);
+  drop (world, "web",
+        "<guest><memory>256M</memory>"
+        "<disk name=\"root\" size=\"2M\" format=\"raw\" pool=\"fast\"/>"
+        "</guest>");
+  WAIT (status (world, "web") != NULL &&
+        status (world, "web")->sync == VP_SYNC_FAILED);
+  drop (world, "web", DISK_GUEST (""));
+  WAIT (is_synced (world, "web", "running"));
+  stop_manager (world);
+  start_manager (world);
+  vp_fake_host_clear_log (world->host);
+  WAIT (is_synced (world, "web", "running"));
+  assert_log (world, "");
+}
+
+static void
+test_network_leaves_an_address_behind (World *world, gconstpointer data)
+{
+  drop_in (world, "networks", "lab", "<network address=\"10.9.8.1/24\"/>");
+  bring_up (world, "web",
+            "<guest><memory>256M</memory>"
+            "<nic network=\"lab\" address=\"10.9.8.7\"/></guest>");
+  drop_in (world, "networks", "lab", "<network address=\"10.9.9.1/24\"/>");
+  WAIT (status (world, "web")->sync == VP_SYNC_INVALID);
+  g_assert_cmpstr (status (world, "web")->state, ==, "running");
+  drop_in (world, "networks", "lab", "<network address=\"10.9.8.1/24\"/>");
+  WAIT (is_synced (world, "web", "running"));
+  assert_log (world, "");
+}
+
+static void
+test_names_that_meet (World *world, gconstpointer data)
+{
+  g_autoptr (GString) text = g_string_new ("<guest><memory>256M</memory>");
+
+  bring_up (world, "a-b",
+            "<guest><memory>256M</memory>"
+            "<disk name=\"c\" size=\"2M\" format=\"raw\"/></guest>");
+  bring_up (world, "a",
+            "<guest><memory>256M</memory>"
+            "<disk name=\"b-c\" size=\"3M\" format=\"raw\"/></guest>");
+  for (unsigned i = 0; i < 20; i++)
+    g_string_append_printf (text, "<disk name=\"d.%u\" size=\"1M\"/>", i);
+  g_string_append (text, "</guest>");
+  bring_up (world, "a.b-c", text->str);
+  stop_manager (world);
+  start_manager (world);
+  WAIT (is_synced (world, "a-b", "running") &&
+        is_synced (world, "a", "running") &&
+        is_synced (world, "a.b-c", "running"));
+  assert_log (world, "");
+}
+
 int
 main (int argc, char **argv)
 {
@@ -753,6 +1054,26 @@ main (int argc, char **argv)
     { "/manager/never-right", test_never_right },
     { "/manager/start-without-parts", test_start_without_parts },
     { "/manager/duplicate-forward", test_duplicate_forward },
+    { "/manager/disk-keeps-the-base-it-was-made-on",
+      test_disk_keeps_the_base_it_was_made_on },
+    { "/manager/unreadable-record-makes-no-new-guest",
+      test_unreadable_record_makes_no_new_guest },
+    { "/manager/retired-guest-is-remembered",
+      test_retired_guest_is_remembered },
+    { "/manager/plan-shows-what-pause-holds-back",
+      test_plan_shows_what_pause_holds_back },
+    { "/manager/state-in-the-spec-ends-a-hold",
+      test_state_in_the_spec_ends_a_hold },
+    { "/manager/killed-before-the-record", test_killed_before_the_record },
+    { "/manager/start-makes-no-new-disk", test_start_makes_no_new_disk },
+    { "/manager/waiting-job-of-a-guest-that-goes",
+      test_waiting_job_of_a_guest_that_goes },
+    { "/manager/renamed-with-a-mistake", test_renamed_with_a_mistake },
+    { "/manager/pool-changes-before-the-disk-is-made",
+      test_pool_changes_before_the_disk_is_made },
+    { "/manager/network-leaves-an-address-behind",
+      test_network_leaves_an_address_behind },
+    { "/manager/names-that-meet", test_names_that_meet },
   };
 
   g_test_init (&argc, &argv, NULL);
