@@ -11,7 +11,9 @@
 #include "tests/daemon/fake-host.h"
 
 #include <glib/gstdio.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define MINIMAL                                                                \
@@ -754,6 +756,35 @@ test_disk_keeps_the_base_it_was_made_on (World *world, gconstpointer data)
   assert_log (world, "");
 }
 
+/* Writes of the journal and the store fail from here on. */
+static void
+limit_files (rlim_t size)
+{
+  struct rlimit limit = { size, RLIM_INFINITY };
+
+  (void) signal (SIGXFSZ, SIG_IGN);
+  g_assert_cmpint (setrlimit (RLIMIT_FSIZE, &limit), ==, 0);
+}
+
+static void
+test_journal_full_after_start (World *world, gconstpointer data)
+{
+  g_autofree char *img = g_build_filename (world->config.state_dir, "pools",
+                                           "default", "web-root.img", NULL);
+
+  vp_fake_host_hold (world->host, "start");
+  drop (world, "web", DISK_GUEST (""));
+  WAIT (status (world, "web") != NULL &&
+        strstr (status (world, "web")->sub_state, "start") != NULL);
+  vp_fake_host_wait_held (world->host, 1);
+  limit_files (1);
+  vp_fake_host_release (world->host);
+  WAIT (is_synced (world, "web", "running"));
+  limit_files (RLIM_INFINITY);
+  assert_log (world, "define web; start web");
+  g_assert_true (g_file_test (img, G_FILE_TEST_EXISTS));
+}
+
 static void
 test_unreadable_record_makes_no_new_guest (World *world, gconstpointer data)
 {
@@ -1056,6 +1087,7 @@ main (int argc, char **argv)
     { "/manager/duplicate-forward", test_duplicate_forward },
     { "/manager/disk-keeps-the-base-it-was-made-on",
       test_disk_keeps_the_base_it_was_made_on },
+    { "/manager/journal-full-after-start", test_journal_full_after_start },
     { "/manager/unreadable-record-makes-no-new-guest",
       test_unreadable_record_makes_no_new_guest },
     { "/manager/retired-guest-is-remembered",
