@@ -70,7 +70,8 @@ rule_covers (const VpNetFound *found, const VpNetForward *forward)
     if (rule->udp == forward->udp && rule->first >= forward->first &&
         rule->last <= forward->last &&
         vp_addr_equal (&rule->target, &forward->target) &&
-        strcmp (rule->id, forward->id) == 0)
+        g_strcmp0 (rule->guest, forward->guest) == 0 &&
+        g_strcmp0 (rule->id, forward->id) == 0)
       ports += (unsigned) rule->last - rule->first + 1;
   }
   return ports == (unsigned) forward->last - forward->first + 1;

@@ -13,6 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A rule's comment: the name of its guest, and which of its forwards it is. */
+#define COMMENT_PREFIX  "vprov:"
+#define NAME_CHARACTERS G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._-"
+#define MAX_COMMENT_LEN 255u /* XT_MAX_COMMENT_LEN, without its NUL */
+
 /* --- the trie --------------------------------------------------------- */
 
 /* The part of a forward that lies within a node. */
@@ -50,9 +55,10 @@ add_dnat (VpChain *chain, const char *proto, const Piece *piece)
     where = g_strdup_printf ("%s:%u-%u/%u", target, to,
                              to + piece->last - piece->first, piece->first);
   vp_chain_add (chain,
-                "-p %s -m %s --dport %s -m comment --comment \"vprov:%s\" "
+                "-p %s -m %s --dport %s -m comment --comment "
+                "\"" COMMENT_PREFIX "%s:%s\" "
                 "-j DNAT --to-destination %s",
-                proto, proto, ports, forward->id, where);
+                proto, proto, ports, forward->guest, forward->id, where);
 }
 
 /* The pieces of PIECES within [low, high]. */
@@ -291,6 +297,7 @@ vp_forward_rule_free (VpForwardRule *rule)
 {
   if (rule == NULL)
     return;
+  g_free (rule->guest);
   g_free (rule->id);
   g_free (rule);
 }
@@ -332,6 +339,24 @@ parse_target (const char *text, VpForwardRule *rule)
   return true;
 }
 
+/* "vprov:GUEST:ID", in quotes or not; no guest's name has a colon. */
+static void
+parse_comment (const char *text, VpForwardRule *rule)
+{
+  const char *guest, *colon;
+
+  if (text[0] == '"')
+    text++;
+  if (!g_str_has_prefix (text, COMMENT_PREFIX))
+    return;
+  guest = text + strlen (COMMENT_PREFIX);
+  colon = strchr (guest, ':');
+  if (colon == NULL)
+    return;
+  rule->guest = g_strndup (guest, (gsize) (colon - guest));
+  rule->id = g_strndup (colon + 1, strcspn (colon + 1, "\""));
+}
+
 VpForwardRule *
 vp_forward_rule_parse (const char *text)
 {
@@ -349,11 +374,8 @@ vp_forward_rule_parse (const char *text)
       dnat = strcmp (word[1], "DNAT") == 0;
     else if (strcmp (*word, "--to-destination") == 0)
       target = word[1];
-    else if (strcmp (*word, "--comment") == 0 && rule->id == NULL) {
-      const char *id = word[1][0] == '"' ? word[1] + 1 : word[1];
-      if (g_str_has_prefix (id, "vprov:"))
-        rule->id = g_strndup (id + 6, strcspn (id + 6, "\""));
-    }
+    else if (strcmp (*word, "--comment") == 0 && rule->id == NULL)
+      parse_comment (word[1], rule);
   }
   if (!ports || !dnat || target == NULL || rule->id == NULL ||
       !parse_target (target, rule))
@@ -408,6 +430,24 @@ status_new (const VpNetForward *forward)
   return status;
 }
 
+static bool
+is_made_of (const char *text, const char *characters)
+{
+  return text != NULL && text[0] != '\0' &&
+         text[strspn (text, characters)] == '\0';
+}
+
+/* Whether the rule's comment can say whose forward it is, and which. */
+static bool
+can_be_named (const VpNetForward *forward)
+{
+  return is_made_of (forward->guest, NAME_CHARACTERS) &&
+         is_made_of (forward->id, NAME_CHARACTERS ":") &&
+         strlen (COMMENT_PREFIX) + strlen (forward->guest) + 1 +
+                 strlen (forward->id) <=
+             MAX_COMMENT_LEN;
+}
+
 /* NULL where the forward makes sense by itself. */
 static char *
 find_mistake (const VpNetWanted *wanted, const VpNetForward *forward)
@@ -415,11 +455,9 @@ find_mistake (const VpNetWanted *wanted, const VpNetForward *forward)
   const VpNet *net = vp_net_wanted_find (wanted, forward->network);
   g_autofree char *target = vp_addr_to_string (&forward->target);
 
-  if (forward->id == NULL || forward->id[0] == '\0' ||
-      strlen (forward->id) > 200 ||
-      strspn (forward->id, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "._:-") !=
-          strlen (forward->id))
-    return g_strdup ("its id cannot be written into a rule");
+  if (!can_be_named (forward))
+    return g_strdup ("its guest's name and its id cannot be written into a "
+                     "rule");
   if (forward->first == 0 || forward->to_first == 0 ||
       forward->last < forward->first ||
       forward->last - forward->first != forward->to_last - forward->to_first)

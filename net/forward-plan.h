@@ -52,7 +52,7 @@ typedef struct {
   uint16_t first, last;
   VpAddr target;
   uint16_t to_first;
-  char *id;
+  char *guest, *id;
 } VpForwardRule;
 
 void vp_forward_rule_free (VpForwardRule *rule);

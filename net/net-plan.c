@@ -262,6 +262,7 @@ rule_is_of (const VpForwardRule *rule, const VpNetForward *forward)
          rule->last <= forward->last &&
          rule->to_first - rule->first == forward->to_first - forward->first &&
          vp_addr_equal (&rule->target, &forward->target) &&
+         strcmp (rule->guest, forward->guest) == 0 &&
          strcmp (rule->id, forward->id) == 0;
 }
 
@@ -282,9 +283,9 @@ forward_words (const VpNetForward *forward)
 }
 
 static char *
-forward_key (const char *id, bool udp)
+forward_key (const char *guest, const char *id, bool udp)
 {
-  return g_strdup_printf ("%s %s", udp ? "udp" : "tcp", id);
+  return g_strdup_printf ("%s %s:%s", udp ? "udp" : "tcp", guest, id);
 }
 
 static void
@@ -299,18 +300,22 @@ note_forwards (Planner *planner)
 
   for (guint i = 0; i < planner->plan->chosen->len; i++) {
     VpNetForward *forward = planner->plan->chosen->pdata[i];
-    g_hash_table_insert (chosen, forward_key (forward->id, forward->udp),
-                         forward);
+    g_hash_table_insert (
+        chosen, forward_key (forward->guest, forward->id, forward->udp),
+        forward);
   }
   for (guint i = 0; i < planner->rules->len; i++) {
     const VpForwardRule *rule = planner->rules->pdata[i];
-    char *key = forward_key (rule->id, rule->udp);
+    char *key = forward_key (rule->guest, rule->id, rule->udp);
     const VpNetForward *forward = g_hash_table_lookup (chosen, key);
 
     if (forward == NULL) {
       if (g_hash_table_add (closed, key))
         vp_planner_add (planner, VP_CHANGE_NOTE, NULL, NULL,
-                        g_strdup_printf ("close forward %s", key), rule->id);
+                        g_strdup_printf ("close forward %s of guest %s",
+                                         rule->id, rule->guest),
+                        rule->id)
+            ->step.guest = g_strdup (rule->guest);
       continue;
     }
     if (rule_is_of (rule, forward)) {
@@ -322,7 +327,8 @@ note_forwards (Planner *planner)
   }
   for (guint i = 0; i < planner->plan->chosen->len; i++) {
     const VpNetForward *forward = planner->plan->chosen->pdata[i];
-    g_autofree char *key = forward_key (forward->id, forward->udp);
+    g_autofree char *key =
+        forward_key (forward->guest, forward->id, forward->udp);
     VpNetChange *change;
 
     if (GPOINTER_TO_UINT (g_hash_table_lookup (ports, key)) ==

@@ -47,10 +47,11 @@ typedef struct {
 } VpNet;
 
 typedef struct {
-  char *guest;
-  char *id;             /* [A-Za-z0-9._:-]: goes into the rule's comment */
-  bool udp;             /* else tcp */
-  uint16_t first, last; /* host ports */
+  /* Both go into the rule's comment, vprov:GUEST:ID, of at most 255 bytes. */
+  char *guest;                /* [A-Za-z0-9._-] */
+  char *id;                   /* [A-Za-z0-9._:-] */
+  bool udp;                   /* else tcp */
+  uint16_t first, last;       /* host ports */
   uint16_t to_first, to_last; /* guest ports, as many */
   VpAddr target;
   char *network; /* the network that target is on */

@@ -77,10 +77,10 @@ test_golden_small (void)
   g_autoptr (VpTables) closed = NULL, open = NULL;
   static const VpRenderOptions all = { true, true }, none = { false, false };
 
-  add (wanted, "web", "web:tcp:8080", false, 8080, 8080, 80, "192.168.211.10");
-  add (wanted, "web", "web:tcp:8100", false, 8100, 8110, 79, "192.168.211.10");
-  add (wanted, "db", "db:udp:53", true, 53, 53, 53, "10.77.1.2");
-  add (wanted, "db", "db:udp:90", true, 90, 99, 90, "10.77.1.2");
+  add (wanted, "web", "tcp:8080", false, 8080, 8080, 80, "192.168.211.10");
+  add (wanted, "web", "tcp:8100", false, 8100, 8110, 79, "192.168.211.10");
+  add (wanted, "db", "udp:53", true, 53, 53, 53, "10.77.1.2");
+  add (wanted, "db", "udp:90", true, 90, 99, 90, "10.77.1.2");
   closed = render (wanted, &all);
   assert_golden (closed, "closed.rules");
   open = render (wanted, &none);
@@ -96,11 +96,11 @@ test_golden_trie (void)
 
   /* 70 single ports round a border of nodes, and a range over many nodes. */
   for (unsigned i = 0; i < 70; i++) {
-    g_autofree char *id = g_strdup_printf ("g:tcp:%u", 0x1ff0 + i);
+    g_autofree char *id = g_strdup_printf ("tcp:%u", 0x1ff0 + i);
     add (wanted, "g", id, false, 0x1ff0 + i, 0x1ff0 + i, 1000 + i,
          "192.168.211.10");
   }
-  add (wanted, "h", "h:tcp:range", false, 0x2100, 0x34ff, 0x2101,
+  add (wanted, "h", "tcp:range", false, 0x2100, 0x34ff, 0x2101,
        "192.168.211.11");
   tables = render (wanted, &none);
   assert_golden (tables, "trie.rules");
@@ -334,7 +334,7 @@ test_choose (void)
   assert_status (status, 2, VP_FORWARD_PENDING, NULL);
   assert_status (status, 3, VP_FORWARD_PENDING, NULL);
   assert_status (status, 4, VP_FORWARD_FAILED, "is not on network default");
-  assert_status (status, 5, VP_FORWARD_FAILED, "its id");
+  assert_status (status, 5, VP_FORWARD_FAILED, "its guest's name and its id");
   assert_status (status, 6, VP_FORWARD_FAILED, "no network Default");
   assert_status (status, 7, VP_FORWARD_FAILED, "the host's own address");
   assert_status (status, 8, VP_FORWARD_FAILED, "IPv6");
@@ -375,6 +375,37 @@ test_choose_listener (void)
                           &status_again);
   assert_status (status_again, 0, VP_FORWARD_PENDING, NULL);
   g_assert_cmpuint (chosen_again->len, ==, 3);
+}
+
+/* A rule says whose it is; what it cannot say is refused, never cut short. */
+static void
+test_choose_comment (void)
+{
+  static const VpRenderOptions none = { false, false };
+  g_autoptr (VpNetWanted) wanted = wanted_new ();
+  g_autoptr (GPtrArray) chosen = NULL, status = NULL, rules = NULL;
+  g_autoptr (VpTables) tables = NULL;
+  g_autofree char *guest = g_strnfill (63, 'g');
+  g_autofree char *fits = g_strnfill (255 - 6 - 63 - 1, 'i');
+  g_autofree char *too_long = g_strnfill (255 - 6 - 63, 'i');
+  const VpForwardRule *rule;
+
+  add (wanted, guest, fits, false, 1, 1, 1, "192.168.211.10");
+  add (wanted, guest, too_long, false, 2, 2, 2, "192.168.211.10");
+  add (wanted, "a:b", "id", false, 3, 3, 3, "192.168.211.10");
+  add (wanted, "a\"b", "id", false, 4, 4, 4, "192.168.211.10");
+  add (wanted, "", "id", false, 5, 5, 5, "192.168.211.10");
+  vp_forward_plan_choose (wanted, NULL, NULL, &chosen, &status);
+  assert_status (status, 0, VP_FORWARD_PENDING, NULL);
+  for (guint i = 1; i < status->len; i++)
+    assert_status (status, i, VP_FORWARD_FAILED, "its guest's name and its id");
+
+  tables = vp_forward_plan_render (wanted, chosen, &none);
+  rules = vp_forward_rules (tables);
+  g_assert_cmpuint (rules->len, ==, 1);
+  rule = rules->pdata[0];
+  g_assert_cmpstr (rule->guest, ==, guest);
+  g_assert_cmpstr (rule->id, ==, fits);
 }
 
 /* --- stale connections ------------------------------------------------- */
@@ -432,25 +463,31 @@ test_rule_parse (void)
   static const char *const bad[] = {
     "-p tcp -m tcp --dport 80 -j ACCEPT",
     "-p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.1:80",
-    "-p tcp -m tcp --dport 80000 -m comment --comment \"vprov:x\" -j DNAT "
+    "-p tcp -m tcp --dport 80000 -m comment --comment \"vprov:x:y\" -j DNAT "
     "--to-destination 10.0.0.1:80",
-    "-p tcp -m tcp --dport 80 -m comment --comment \"vprov:x\" -j DNAT "
+    "-p tcp -m tcp --dport 80 -m comment --comment \"vprov:x:y\" -j DNAT "
     "--to-destination nowhere",
-    "-p tcp -m tcp -m comment --comment \"vprov:x\" -j DNAT "
+    "-p tcp -m tcp -m comment --comment \"vprov:x:y\" -j DNAT "
     "--to-destination 10.0.0.1",
+    "-p tcp -m tcp --dport 80 -m comment --comment \"vprov:x\" -j DNAT "
+    "--to-destination 10.0.0.1:80",
+    "-p tcp -m tcp --dport 80 -m comment --comment \"else:x:y\" -j DNAT "
+    "--to-destination 10.0.0.1:80",
     "",
     "-p",
   };
-  g_autoptr (VpForwardRule) rule = vp_forward_rule_parse (
-      "-p udp -m udp --dport 81:90 -m comment --comment \"vprov:a:b\" -j DNAT "
-      "--to-destination 10.0.0.1:1001-1010/81");
+  g_autoptr (VpForwardRule) rule =
+      vp_forward_rule_parse ("-p udp -m udp --dport 81:90 -m comment --comment "
+                             "\"vprov:web-1:udp:81-90\" -j DNAT "
+                             "--to-destination 10.0.0.1:1001-1010/81");
 
   g_assert_nonnull (rule);
   g_assert_true (rule->udp);
   g_assert_cmpuint (rule->first, ==, 81);
   g_assert_cmpuint (rule->last, ==, 90);
   g_assert_cmpuint (rule->to_first, ==, 1001);
-  g_assert_cmpstr (rule->id, ==, "a:b");
+  g_assert_cmpstr (rule->guest, ==, "web-1");
+  g_assert_cmpstr (rule->id, ==, "udp:81-90");
   for (gsize i = 0; i < G_N_ELEMENTS (bad); i++)
     g_assert_null (vp_forward_rule_parse (bad[i]));
 }
@@ -469,6 +506,7 @@ main (int argc, char **argv)
                    test_order_does_not_matter);
   g_test_add_func ("/forward-plan/choose", test_choose);
   g_test_add_func ("/forward-plan/choose-listener", test_choose_listener);
+  g_test_add_func ("/forward-plan/choose-comment", test_choose_comment);
   g_test_add_func ("/forward-plan/cuts", test_cuts);
   g_test_add_func ("/forward-plan/rule-parse", test_rule_parse);
   return g_test_run ();

@@ -63,7 +63,7 @@ wanted_of (const char *text)
       g_ptr_array_add (vp_net_wanted_find (wanted, word[1])->hosts,
                        vp_net_host_new (word[2], "nic0", &mac, &addr));
     } else if (g_strcmp0 (word[0], "fwd") == 0) {
-      g_autofree char *id = g_strdup_printf ("%s:%s", word[1], word[2]);
+      g_autofree char *id = g_strdup_printf ("tcp:%s", word[2]);
       VpNetForward *forward = vp_net_forward_new (word[1], id);
       forward->first = (uint16_t) g_ascii_strtoull (word[2], NULL, 10);
       forward->last = forward->to_first = forward->to_last = forward->first;
@@ -164,6 +164,38 @@ test_settles (Fixture *fixture, gconstpointer data)
     after = fake_host_to_string (host);
     g_assert_cmpstr (before, ==, after);
   }
+}
+
+static const VpNetStep *
+find_step (const VpNetReport *report, const char *words)
+{
+  for (guint i = 0; i < report->steps->len; i++) {
+    const VpNetStep *step = report->steps->pdata[i];
+    if (g_strcmp0 (step->words, words) == 0)
+      return step;
+  }
+  return NULL;
+}
+
+/* A port that goes to another guest under the same id is two steps, and each
+ * says whose. */
+static void
+test_handed_over (Fixture *fixture, gconstpointer data)
+{
+  g_autoptr (FakeHost) host = fake_host_new ();
+  g_autoptr (VpNetReport) report = NULL;
+  const VpNetStep *close, *open;
+
+  assert_apply (fixture, host, "net a 10.1.0.1/24;fwd web 80 a 10.1.0.10");
+  report =
+      apply (fixture, host, "net a 10.1.0.1/24;fwd db 80 a 10.1.0.10", NULL);
+  g_assert_nonnull (report);
+  close = find_step (report, "close forward tcp:80 of guest web");
+  open = find_step (report, "forward tcp 80 to 10.1.0.10:80");
+  g_assert_nonnull (close);
+  g_assert_cmpstr (close->guest, ==, "web");
+  g_assert_nonnull (open);
+  g_assert_cmpstr (open->guest, ==, "db");
 }
 
 /* Cut short at every change between every two states. */
@@ -358,6 +390,7 @@ main (int argc, char **argv)
     void (*test) (Fixture *, gconstpointer);
   } tests[] = {
     { "/net-plan/settles", test_settles },
+    { "/net-plan/handed-over", test_handed_over },
     { "/net-plan/cut-short", test_cut_short },
     { "/net-plan/dry-run", test_dry_run },
     { "/net-plan/not-ours", test_not_ours },

@@ -187,6 +187,16 @@ check "a process that comes later takes no port away" \
   grep -q "forward web:tcp:8300 active" <(apply clash)
 kill $holder
 wait $holder 2> /dev/null
+# The longest comment that a rule can have: both kinds of iptables keep it.
+long=vprov:$(printf 'g%.0s' {1..63}):$(printf 'i%.0s' {1..185})
+{ cat wanted
+  echo "forward $(tr : ' ' <<< "${long#*:}") tcp 8400 8400 80 default 192.168.211.11"
+} > longest
+check "iptables -L says whose forward a rule is" \
+  bash -c 'iptables -t nat -nL | grep -qF "/* vprov:web:web:tcp:8080 */"'
+check "a guest's name of 63 bytes gets in" apply longest
+check "... whole" bash -c "iptables -t nat -nL | grep -qF '/* $long */'"
+check "... and is read back" grep -qx "writes 0" <(apply longest)
 check "back to what was wanted" apply
 
 # --- stale connections --------------------------------------------------
