@@ -142,6 +142,29 @@ check_against_others (VpCatalog *catalog, const VpGuest *spec,
   }
 }
 
+/* The base of a disk that is still to be made must be there: said now, with
+ * its place, and looked for again at every rescan. */
+static void
+check_bases (VpCatalog *catalog, const VpGuest *spec, const VpGuest *guest,
+             const VpGuestRecord *record, GPtrArray *problems)
+{
+  for (guint i = 0; guest->domain_xml == NULL && i < guest->disks->len; i++) {
+    const VpDisk *disk = g_ptr_array_index (guest->disks, i);
+
+    if (disk->backing_path == NULL ||
+        g_file_test (disk->backing_path, G_FILE_TEST_IS_REGULAR) ||
+        vp_catalog_is_made (catalog, record, disk->name))
+      continue;
+    g_ptr_array_add (problems,
+                     vp_problem_new (spec->source_path, disk->from_place,
+                                     VP_SEVERITY_ERROR, "no-base",
+                                     "disk \"%s\": the base image \"%s\" is "
+                                     "not there: images/%s.xml says %s",
+                                     disk->name, disk->from, disk->from,
+                                     disk->backing_path));
+  }
+}
+
 /* Parses and checks; NULL with problems.  record is changed in place. */
 VpGuest *
 vp_catalog_try_guest (VpCatalog *catalog, const char *name, const char *path,
@@ -161,6 +184,7 @@ vp_catalog_try_guest (VpCatalog *catalog, const char *name, const char *path,
   if (resolved == NULL)
     return NULL;
   check_against_others (catalog, spec, resolved, problems);
+  check_bases (catalog, spec, resolved, record, problems);
   if (problems->len > before)
     return NULL;
   *ret_resolved = g_steal_pointer (&resolved);
@@ -205,23 +229,12 @@ static bool
 has_made_volumes (VpCatalog *catalog, const VpGuestRecord *record)
 {
   GHashTableIter iter;
-  gpointer value = NULL;
+  gpointer key = NULL;
 
   g_hash_table_iter_init (&iter, record->volumes);
-  while (g_hash_table_iter_next (&iter, NULL, &value)) {
-    g_auto (GStrv) words = g_strsplit (value, "/", 2);
-    g_autoptr (VpVolumeRecord) volume = NULL;
-    g_autoptr (GError) error = NULL;
-
-    if (g_strv_length (words) != 2)
+  while (g_hash_table_iter_next (&iter, &key, NULL))
+    if (vp_catalog_is_made (catalog, record, key))
       return true;
-    volume = vp_store_load_volume (catalog->store, words[0], words[1], &error);
-    /* A record that cannot be read proves nothing. */
-    if (volume == NULL || volume->created != 0 ||
-        (volume->path != NULL &&
-         g_file_test (volume->path, G_FILE_TEST_EXISTS)))
-      return true;
-  }
   return false;
 }
 
@@ -242,7 +255,8 @@ fresh_warning (VpCatalog *catalog, const VpCatalogGuest *guest,
     const Seen *seen =
         g_hash_table_lookup (catalog->seen[VP_SPEC_GUEST], other->name);
     bool just_now =
-        g_get_monotonic_time () - catalog->vanish_time < RENAME_WINDOW_US;
+        other->vanished != 0 &&
+        g_get_monotonic_time () - other->vanished < RENAME_WINDOW_US;
 
     if (other == guest || other->there || other->record == NULL ||
         !has_made_volumes (catalog, other->record))

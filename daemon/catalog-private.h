@@ -22,7 +22,6 @@ struct VpCatalog {
   GHashTable *networks;              /* name -> VpNet, as its file says */
   GHashTable *pools, *images;
   GHashTable *addresses; /* network -> VpCidr: chosen or stated */
-  gint64 vanish_time;    /* when a guest's file vanished last */
 };
 
 /* catalog-net: name -> VpNet with its address: every file's, and "default"
@@ -59,5 +58,7 @@ bool vp_catalog_drop_part (VpCatalog *catalog, VpSpecKind kind, Seen *seen,
                            const char *name);
 
 /* catalog-volume. */
+bool vp_catalog_is_made (VpCatalog *catalog, const VpGuestRecord *record,
+                         const char *disk);
 bool vp_catalog_save_intents (VpCatalog *catalog, const VpGuest *guest,
                               const VpGuestRecord *record, GError **error);

@@ -26,6 +26,29 @@ describe (VpVolumeRecord *volume, const VpDisk *disk)
   volume->base_format = g_strdup (disk->backing_format);
 }
 
+/* True, too, where that cannot be known: a record that cannot be read proves
+ * nothing. */
+bool
+vp_catalog_is_made (VpCatalog *catalog, const VpGuestRecord *record,
+                    const char *disk)
+{
+  const char *full = g_hash_table_lookup (record->volumes, disk);
+  g_auto (GStrv) words = full != NULL ? g_strsplit (full, "/", 2) : NULL;
+  g_autoptr (VpVolumeRecord) volume = NULL;
+  g_autoptr (GError) error = NULL;
+
+  if (words == NULL)
+    return false;
+  if (g_strv_length (words) != 2)
+    return true;
+  volume = vp_store_load_volume (catalog->store, words[0], words[1], &error);
+  if (volume == NULL)
+    return error != NULL;
+  return volume->created != 0 ||
+         (volume->path != NULL &&
+          g_file_test (volume->path, G_FILE_TEST_EXISTS));
+}
+
 /* The volumes' owners are written down before anything is made: what a crash
  * leaves behind has an owner then. */
 bool

@@ -303,7 +303,7 @@ find_vanished (VpCatalog *catalog, VpCatalogChange *change)
     if (seen != NULL && seen->there)
       continue;
     if (guest->there)
-      catalog->vanish_time = g_get_monotonic_time ();
+      guest->vanished = g_get_monotonic_time ();
     guest->there = false;
     g_ptr_array_set_size (guest->problems, 0);
     if (guest->record == NULL)

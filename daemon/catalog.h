@@ -21,6 +21,7 @@ typedef struct {
   VpGuest *resolved;     /* the same with all that is recorded; or NULL */
   GPtrArray *problems;   /* VpProblem: of the file as it is now */
   VpGuestRecord *record; /* never NULL once spec is set */
+  gint64 vanished;       /* monotonic usec: when its file went; 0: not seen */
   char *fresh_warning;   /* see VpPlanInput */
 } VpCatalogGuest;
 

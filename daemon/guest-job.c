@@ -291,8 +291,7 @@ vp_guest_job_func (VpJob *job, gpointer data)
   }
   self->plan = make_plan (self, self->found);
   self->waits = plan_waits (self);
-  if (self->dry_run || self->plan->conflict != NULL || self->waits ||
-      self->plan->steps->len == 0)
+  if (self->dry_run || self->waits || self->plan->steps->len == 0)
     return;
   run_steps (self, job, xml);
   if (self->error != NULL)

@@ -719,6 +719,9 @@ on_pass_done (VpJob *job, gpointer job_data, gpointer user_data)
   vp_manager_refresh (manager, guest);
   vp_manager_news (manager, VP_NEWS_MANAGER, NULL, 0, NULL);
   vp_guest_job_free (data);
+  /* It may have been renamed away meanwhile. */
+  if (!manager->stopping)
+    vp_manager_sync_guests (manager);
   vp_manager_schedule (manager);
 }
 

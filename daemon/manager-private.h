@@ -111,6 +111,8 @@ void vp_manager_news (VpManager *manager, VpNews news, const char *guest,
                       unsigned job, const char *detail);
 void vp_manager_schedule (VpManager *manager);
 void vp_manager_moved (VpManager *manager); /* generation + 1 */
+/* Makes the run-time guests agree with the catalog's. */
+void vp_manager_sync_guests (VpManager *manager);
 /* The guest's pass is wanted; not before its back-off is over unless now. */
 void vp_manager_touch (VpManager *manager, VpManagedGuest *guest, bool now);
 VpManagedGuest *vp_manager_find (VpManager *manager, const char *name,

@@ -157,8 +157,8 @@ end_asked_job (VpManager *manager, VpManagedGuest *guest)
 }
 
 /* Makes the run-time guests agree with the catalog's. */
-static void
-sync_guests (VpManager *manager)
+void
+vp_manager_sync_guests (VpManager *manager)
 {
   g_autoptr (GPtrArray) names = vp_catalog_list (manager->catalog);
   GHashTableIter iter;
@@ -302,7 +302,7 @@ rescan (VpManager *manager, bool confirmed)
 
     vp_catalog_change_merge (change, more);
   }
-  sync_guests (manager);
+  vp_manager_sync_guests (manager);
   problems = vp_catalog_problems (manager->catalog);
   if (manager->paused_reason != NULL)
     g_ptr_array_insert (
@@ -553,7 +553,7 @@ vp_manager_start (VpManager *manager, GError **error)
   lift_old_holds (manager);
   forget_old_journals (manager);
   vp_catalog_sweep (manager->catalog);
-  sync_guests (manager);
+  vp_manager_sync_guests (manager);
   manager->spec_dir =
       vp_spec_dir_new ((const char *const *) manager->config->spec_dirs,
                        manager->config->settle_ms, on_specs_changed, manager);

@@ -170,7 +170,8 @@ plan_volume (VpPlan *plan, const VpPlanInput *input, const VpDisk *disk)
                      "%s is there and vprovd did not make it; move it away, "
                      "or give disk %s another name",
                      volume->path, disk->name);
-  size = disk->size != 0 ? size_words (disk->size) : g_strdup ("as large");
+  size = disk->size != 0 ? size_words (disk->size)
+                         : g_strdup ("as large as its base,");
   words = disk->from != NULL
               ? g_strdup_printf ("%s, %s %s on %s", volume->path, size,
                                  disk->format, disk->from)
@@ -406,8 +407,13 @@ vp_plan_make (const VpPlanInput *input)
   if (!check_owner (plan, input))
     return plan;
   for (guint i = 0; i < input->wanted->disks->len; i++)
-    if (!plan_volume (plan, input, g_ptr_array_index (input->wanted->disks, i)))
+    if (!plan_volume (plan, input,
+                      g_ptr_array_index (input->wanted->disks, i))) {
+      /* A person can stop it all the same. */
+      if (!input->run)
+        plan_power (plan, input);
       return plan;
+    }
   plan_definition (plan, input);
   plan_power (plan, input);
   return plan;

@@ -61,7 +61,7 @@ typedef struct {
   bool restart_required; /* the running guest will still differ after steps */
   int conflict_code;     /* a VpErrorCode; with conflict */
   char *conflict;        /* in words, with what to do; NULL: none.  With a
-                            conflict there are no steps. */
+                            conflict there is no step but a stop. */
 } VpPlan;
 
 VpPlan *vp_plan_make (const VpPlanInput *input);

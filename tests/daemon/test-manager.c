@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define MINIMAL                                                                \
   "<guest>\n  <memory>256M</memory>\n  <nic bridge=\"br0\"/>\n</guest>\n"
@@ -584,6 +585,37 @@ test_missing_image_comes_later (World *world, gconstpointer data)
   g_assert_nonnull (strstr (problem->message, "images/debian.xml"));
 }
 
+/* images/NAME.xml is there, what it names is not. */
+static void
+test_missing_base_has_its_place (World *world, gconstpointer data)
+{
+  const VpProblem *problem = NULL;
+  g_autofree char *base = g_build_filename (world->root, "base.img", NULL);
+  g_autofree char *image =
+      g_strdup_printf ("<image path=\"%s\" format=\"raw\"/>", base);
+
+  drop_in (world, "images", "debian", image);
+  drop (world, "web",
+        "<guest>\n  <memory>256M</memory>\n"
+        "  <disk name=\"root\" from=\"debian\" size=\"2M\"/>\n</guest>\n");
+  WAIT (status (world, "web") != NULL &&
+        status (world, "web")->sync == VP_SYNC_INVALID);
+  problem = g_ptr_array_index (status (world, "web")->problems, 0);
+  g_assert_cmpstr (problem->code, ==, "no-base");
+  g_assert_cmpuint (problem->place.line, ==, 3);
+  g_assert_cmpuint (problem->place.column, ==, 21);
+  g_assert_nonnull (strstr (problem->message, base));
+  /* It comes, and is seen at the next look; it goes, and the disk stays. */
+  g_assert_true (g_file_set_contents (base, "", 0, NULL));
+  g_assert_cmpint (truncate (base, 1 << 20), ==, 0);
+  reload (world);
+  WAIT (is_synced (world, "web", "running"));
+  g_assert_cmpint (g_unlink (base), ==, 0);
+  stop_manager (world);
+  start_manager (world);
+  WAIT (is_synced (world, "web", "running"));
+}
+
 static void
 test_disk_is_made_grown_and_kept (World *world, gconstpointer data)
 {
@@ -1077,6 +1109,7 @@ main (int argc, char **argv)
     { "/manager/one-slow-guest-delays-no-other",
       test_one_slow_guest_delays_no_other },
     { "/manager/missing-image-comes-later", test_missing_image_comes_later },
+    { "/manager/missing-base-has-its-place", test_missing_base_has_its_place },
     { "/manager/disk-is-made-grown-and-kept",
       test_disk_is_made_grown_and_kept },
     { "/manager/renamed-file-gets-no-empty-disk",
