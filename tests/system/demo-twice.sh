@@ -37,12 +37,16 @@ host_state ()
 }
 demo_waits () { grep -q "^Ctrl-C ends the demo" "$folder/demo.log"; }
 # As a person has it: a terminal, whose Ctrl-C goes to all of its processes.
+# A harness in the background hands SIGINT down ignored, which no shell can
+# undo: env does.
 demo_till_ctrl_c ()
 {
   local status=0
   : > "$folder/demo.log"
   { wait_for 60 demo_waits; printf '\003'; } |
-    script -qec "$VP_SRCDIR/tests/system/demo.sh" /dev/null \
+    env --default-signal=INT,QUIT \
+      timeout -k 10 --foreground 150 \
+      script -qec "$VP_SRCDIR/tests/system/demo.sh" /dev/null \
       > "$folder/demo.log" 2>&1 || status=$?
   if [ "$status" -eq 0 ] && lacks "did not work" cat "$folder/demo.log"; then
     return 0
