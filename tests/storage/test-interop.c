@@ -237,10 +237,13 @@ test_into_theirs (void)
   for (size_t i = 0; i < G_N_ELEMENTS (their_options); i++) {
     World w = { 0 };
     bool one_bit = strstr (their_options[i], "refcount_bits=1") != NULL;
+    /* Many packed clusters in one host cluster, and a snapshot of them all,
+     * count beyond what eight bits hold: qemu-img says so, for some seeds. */
+    bool narrow = one_bit || strstr (their_options[i], "refcount_bits=8");
     set_up (&w);
     make_content (&w);
     g_autofree uint8_t *before = g_memdup2 (w.bytes, SIZE);
-    g_assert_cmpint (run ("qemu-img", "convert", one_bit ? "" : "-c", "-f",
+    g_assert_cmpint (run ("qemu-img", "convert", narrow ? "" : "-c", "-f",
                           "raw", "-O", "qcow2", "-o", their_options[i], w.raw,
                           w.disk, NULL) != 0,
                      ==, strstr (their_options[i], "prealloc") != NULL);
