@@ -35,22 +35,17 @@ host_state ()
   find /etc /var/lib /var/log/libvirt -xdev -type f -exec sha256sum {} + \
     2> /dev/null | LC_ALL=C sort -k 2
 }
-demo_waits () { grep -q "^Ctrl-C ends the demo" "$folder/demo.log"; }
 # As a person has it: a terminal, whose Ctrl-C goes to all of its processes.
-# A harness in the background hands SIGINT down ignored, which no shell can
-# undo: env does.
 demo_till_ctrl_c ()
 {
   local status=0
-  : > "$folder/demo.log"
-  { wait_for 60 demo_waits; printf '\003'; } |
-    env --default-signal=INT,QUIT \
-      timeout -k 10 --foreground 150 \
-      script -qec "$VP_SRCDIR/tests/system/demo.sh" /dev/null \
-      > "$folder/demo.log" 2>&1 || status=$?
-  if [ "$status" -eq 0 ] && lacks "did not work" cat "$folder/demo.log"; then
+  "$VP_BUILDDIR/tests/system/on-terminal" 300 "Ctrl-C ends the demo" \
+    "$VP_SRCDIR/tests/system/demo.sh" > "$folder/demo.log" 2>&1 || status=$?
+  if [ "$status" -eq 0 ] && grep -q "everything is as it was" "$folder/demo.log"
+  then
     return 0
   fi
+  echo "exit status $status"
   cat "$folder/demo.log"
   return 1
 }
@@ -92,8 +87,7 @@ if [ "${1:-}" = --inside ]; then
   exit
 fi
 [ "$(id -u)" -eq 0 ] || skip_all "needs root"
-for name in libvirtd virtlogd qemu-system-x86_64 dbus-daemon busybox dnsmasq \
-              script; do
+for name in libvirtd virtlogd qemu-system-x86_64 dbus-daemon busybox dnsmasq; do
   command -v "$name" > /dev/null || skip_all "$name is not installed"
 done
 folder=$(mktemp -d /tmp/vprovd-test.XXXXXX)

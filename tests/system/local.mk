@@ -7,3 +7,6 @@ EXTRA_DIST += tests/system/demo-twice.sh tests/system/specs.sh tests/system/e2e.
 	tests/system/tap.sh tests/system/host.sh tests/system/daemon.sh \
 	tests/system/demo.sh \
 	tests/system/boot-sector.sh tests/system/make-guest.sh
+
+check_PROGRAMS += tests/system/on-terminal
+tests_system_on_terminal_LDADD = -lutil
