@@ -226,8 +226,8 @@ print (const Arguments *arguments, const char *format,
   printf ("%s\n", vp_json_get_text (json));
 }
 
-int
-vp_img_check (int argc, char **argv)
+static int
+run_check (int argc, char **argv)
 {
   Arguments arguments = { 0 };
   g_auto (VpCheckResult) result = { 0 };
@@ -267,3 +267,18 @@ vp_img_check (int argc, char **argv)
     return STATUS_CORRUPT;
   return result.leaks != 0 ? STATUS_LEAKS : 0;
 }
+
+const VpImgVerb vp_img_verb_check = {
+  "check", run_check,
+  "[-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] "
+  "[--progress[=json]] filename",
+  "  -f, --format=fmt       format of the image; guessed without\n"
+  "  -r, --repair=what      'leaks', or 'all' that can be mended\n"
+  "  -q, --quiet            only the exit status\n"
+  "      --output=ofmt      'human' or 'json'\n"
+  "  -T, --cache=mode       accepted; the page cache is used\n"
+  "  -U, --force-share      look at no lock\n"
+  "      --progress[=json]  show how far it has come\n"
+  "Exit status: 0 sound, 1 not checked, 2 corrupt, 3 leaks, 63 a format "
+  "without checks\n"
+};

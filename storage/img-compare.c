@@ -95,8 +95,8 @@ tell (const Arguments *arguments, VpCompareResult result, uint64_t offset)
   return result == VP_COMPARE_EQUAL ? 0 : 1;
 }
 
-int
-vp_img_compare (int argc, char **argv)
+static int
+run_compare (int argc, char **argv)
 {
   Arguments arguments = { 0 };
   g_autoptr (GError) error = NULL;
@@ -128,3 +128,17 @@ vp_img_compare (int argc, char **argv)
     printf ("Warning: Image size mismatch!\n");
   return tell (&arguments, result, offset);
 }
+
+const VpImgVerb vp_img_verb_compare = {
+  "compare", run_compare,
+  "[-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] "
+  "[--progress[=json]] filename1 filename2",
+  "  -f, --a-format=fmt     format of the first image; guessed without\n"
+  "  -F, --b-format=fmt     format of the second image; guessed without\n"
+  "  -s, --strict           sizes and allocation must be equal too\n"
+  "  -q, --quiet            only the exit status\n"
+  "  -T, --cache=mode       accepted; the page cache is used\n"
+  "  -U, --force-share      look at no lock\n"
+  "  -p, --progress[=json]  show how far it has come\n"
+  "Exit status: 0 equal, 1 not equal, 2 cannot open, 4 cannot read\n"
+};

@@ -315,8 +315,8 @@ convert_into_old (const Arguments *arguments, VpImage *source)
   return 0;
 }
 
-int
-vp_img_convert (int argc, char **argv)
+static int
+run_convert (int argc, char **argv)
 {
   g_autoptr (GPtrArray) pairs = g_ptr_array_new_with_free_func (g_free);
   Arguments arguments = { .target_format = "raw", .pairs = pairs };
@@ -335,3 +335,25 @@ vp_img_convert (int argc, char **argv)
   return arguments.no_create ? convert_into_old (&arguments, source)
                              : convert_into_new (&arguments, source);
 }
+
+const VpImgVerb vp_img_verb_convert = {
+  "convert", run_convert,
+  "[-U] [-C] [-p] [-q] [-n] [--target-is-zero] [-f fmt] [-t cache] "
+  "[-T src_cache] [-O output_fmt] [-B backing_file -F backing_fmt] "
+  "[-o options] [-S sparse_size] [-m num_coroutines] [-W] "
+  "[--progress[=json]] filename output_filename",
+  "  -f, --source-format=fmt   format of the source; guessed without\n"
+  "  -O, --target-format=fmt   format of the target; 'raw' without\n"
+  "  -o, --options=options     how to make it; '-o help' lists them\n"
+  "  -B, --backing=file        backing file of the target, with\n"
+  "  -F, --backing-format=fmt  its format\n"
+  "  -n, --no-create           write into an image that is there\n"
+  "      --target-is-zero      ... and reads as zeros\n"
+  "  -S, --sparse-size=size    zeros at least that long are not stored "
+  "(4k);\n"
+  "                            0: all is stored\n"
+  "  -U, --force-share         look at no lock of the source\n"
+  "  -p, --progress[=json]     show how far it has come\n"
+  "  -q, --quiet               say nothing\n"
+  "  -t, -T, -m, -W, -C        accepted; the engine chooses for itself\n"
+};

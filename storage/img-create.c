@@ -256,8 +256,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
   return true;
 }
 
-int
-vp_img_create (int argc, char **argv)
+static int
+run_create (int argc, char **argv)
 {
   g_autoptr (GPtrArray) pairs = g_ptr_array_new_with_free_func (g_free);
   Arguments arguments = { .format = "raw", .pairs = pairs };
@@ -273,3 +273,15 @@ vp_img_create (int argc, char **argv)
     return 0;
   return vp_img_fail_about (arguments.filename, error, 1);
 }
+
+const VpImgVerb vp_img_verb_create = {
+  "create", run_create,
+  "[-q] [-f fmt] [-b backing_file -F backing_fmt] [-u] [-o options] "
+  "filename [size]",
+  "  -f, --format=fmt          'raw' without\n"
+  "  -b, --backing=file        backing file, as the image will name it\n"
+  "  -F, --backing-format=fmt  its format\n"
+  "  -u, --backing-unsafe      do not open the backing file\n"
+  "  -o, --options=options     name=value,...; '-o help' lists them\n"
+  "  -q, --quiet               say nothing\n"
+};

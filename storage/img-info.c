@@ -375,8 +375,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
   return true;
 }
 
-int
-vp_img_info (int argc, char **argv)
+static int
+run_info (int argc, char **argv)
 {
   g_autoptr (GPtrArray) layers = g_ptr_array_new_with_free_func (layer_free);
   Arguments arguments = { 0 };
@@ -393,3 +393,14 @@ vp_img_info (int argc, char **argv)
   print_layers (layers, &arguments);
   return 0;
 }
+
+const VpImgVerb vp_img_verb_info = {
+  "info", run_info,
+  "[-f fmt] [--output=ofmt] [--backing-chain] [-U] [--safe] filename",
+  "  -f, --format=fmt     format of the image; guessed without\n"
+  "      --output=ofmt    'human' or 'json'\n"
+  "      --backing-chain  the images below it too\n"
+  "      --safe           for images of strangers: guesses no format, opens\n"
+  "                       nothing that the image names\n"
+  "  -U, --force-share    look at no lock\n"
+};

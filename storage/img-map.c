@@ -163,8 +163,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
   return true;
 }
 
-int
-vp_img_map (int argc, char **argv)
+static int
+run_map (int argc, char **argv)
 {
   Arguments arguments = { .max_length = UINT64_MAX };
   g_autoptr (GError) error = NULL;
@@ -188,3 +188,14 @@ vp_img_map (int argc, char **argv)
   }
   return 0;
 }
+
+const VpImgVerb vp_img_verb_map = {
+  "map", run_map,
+  "[-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] "
+  "filename",
+  "  -f, --format=fmt           format of the image; guessed without\n"
+  "  -s, --start-offset=offset  begin there\n"
+  "  -l, --max-length=len       and go no further than that\n"
+  "      --output=ofmt          'human' or 'json'\n"
+  "  -U, --force-share          look at no lock\n"
+};

@@ -99,8 +99,8 @@ find_size (const char *text, uint64_t present, uint64_t *ret_size)
   return true;
 }
 
-int
-vp_img_resize (int argc, char **argv)
+static int
+run_resize (int argc, char **argv)
 {
   Arguments arguments = { 0 };
   g_autoptr (GError) error = NULL;
@@ -134,3 +134,11 @@ vp_img_resize (int argc, char **argv)
     printf ("Image resized.\n");
   return 0;
 }
+
+const VpImgVerb vp_img_verb_resize = {
+  "resize", run_resize,
+  "[-f fmt] [--preallocation=prealloc] [-q] filename [+ | -]size",
+  "  -f, --format=fmt         format of the image; guessed without\n"
+  "      --preallocation=how  'off', 'metadata', 'falloc' or 'full'\n"
+  "  -q, --quiet              say nothing\n"
+};

@@ -30,6 +30,12 @@ vp_img_printable (const char *text)
   return g_string_free (printable, FALSE);
 }
 
+const char *
+vp_img_program (void)
+{
+  return g_get_prgname ();
+}
+
 void
 vp_img_complain (const char *format, ...)
 {
@@ -39,7 +45,7 @@ vp_img_complain (const char *format, ...)
   g_autofree char *text = g_strdup_vprintf (format, args);
   va_end (args);
   g_autofree char *printable = vp_img_printable (text);
-  fprintf (stderr, "%s: %s\n", VP_IMG_PROGRAM, printable);
+  fprintf (stderr, "%s: %s\n", vp_img_program (), printable);
 }
 
 int
@@ -51,7 +57,7 @@ vp_img_misuse (const char *format, ...)
   g_autofree char *text = g_strdup_vprintf (format, args);
   va_end (args);
   fprintf (stderr, "%s: %s\nTry '%s --help' for more information\n",
-           VP_IMG_PROGRAM, text, VP_IMG_PROGRAM);
+           vp_img_program (), text, vp_img_program ());
   return 1;
 }
 
@@ -101,18 +107,16 @@ int
 vp_img_getopt (int argc, char **argv, const char *letters,
                const struct option *options)
 {
-  /* A leading ':' tells a missing argument from an unknown option. */
-  g_autofree char *quiet = g_strconcat (":", letters, NULL);
-  int word = optind;
+  /* A leading ':' tells a missing argument from an unknown option, behind the
+   * '+' that ends at the first word. */
+  bool stops = letters[0] == '+';
+  g_autofree char *quiet =
+      g_strconcat (stops ? "+:" : ":", letters + stops, NULL);
 
   opterr = 0;
   int c = getopt_long (argc, argv, quiet, options, NULL);
   if (c == ':')
-    (void) vp_img_misuse ("option '%s' requires an argument",
-                          argv[MAX (word, 1)]);
-  else if (c == '?' && optopt > 0 && optopt < 128 &&
-           strchr (letters, optopt) == NULL)
-    (void) vp_img_misuse ("unrecognized option '-%c'", optopt);
+    (void) vp_img_misuse ("missing argument for option '%s'", argv[optind - 1]);
   else if (c == '?')
     (void) vp_img_misuse ("unrecognized option '%s'", argv[optind - 1]);
   return c == ':' ? '?' : c;

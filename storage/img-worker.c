@@ -424,8 +424,8 @@ serve (Job *job, GError **error)
   return ok;
 }
 
-int
-vp_img_worker (int argc, char **argv)
+static int
+run_worker (int argc, char **argv)
 {
   g_autoptr (GError) error = NULL;
   Job job = { .socket = VP_MESSAGE_SOCKET_FD };
@@ -450,3 +450,5 @@ vp_img_worker (int argc, char **argv)
   /* No farewell ceremonies of libraries in a sandbox. */
   _exit (ok ? 0 : 1);
 }
+
+const VpImgVerb vp_img_verb_worker = { "worker", run_worker, NULL, NULL };

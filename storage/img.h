@@ -16,8 +16,6 @@
 #include "storage/image.h"
 #include "storage/json.h"
 
-#define VP_IMG_PROGRAM "vprov-img"
-
 typedef struct {
   const char *name;
   int (*run) (int argc, char **argv); /* argv[0] is the verb; exit status */
@@ -25,16 +23,21 @@ typedef struct {
   const char *help;                   /* a line for each option */
 } VpImgVerb;
 
-int vp_img_create (int argc, char **argv);
-int vp_img_info (int argc, char **argv);
-int vp_img_check (int argc, char **argv);
-int vp_img_convert (int argc, char **argv);
-int vp_img_resize (int argc, char **argv);
-int vp_img_map (int argc, char **argv);
-int vp_img_compare (int argc, char **argv);
-int vp_img_worker (int argc, char **argv);
+/* Each at the end of its own img-NAME.c. */
+extern const VpImgVerb vp_img_verb_check;
+extern const VpImgVerb vp_img_verb_compare;
+extern const VpImgVerb vp_img_verb_convert;
+extern const VpImgVerb vp_img_verb_create;
+extern const VpImgVerb vp_img_verb_info;
+extern const VpImgVerb vp_img_verb_map;
+extern const VpImgVerb vp_img_verb_resize;
+extern const VpImgVerb vp_img_verb_worker;
 
 /* ---- img-speech.c: messages and options ---------------------------------- */
+
+/* The name that we were called by, without folders: "qemu-img" for a link of
+ * that name. */
+const char *vp_img_program (void);
 
 /* One line on stderr behind the program's name. */
 void vp_img_complain (const char *format, ...) G_GNUC_PRINTF (1, 2);

@@ -54,6 +54,18 @@ for verb in amend bench bitmap checksum commit dd measure rebase snapshot; do
 done
 expect 1 "worker is started by the daemon" worker
 
+# The name it is called by.
+ln -s "$img" qemu-img
+img_was=$img img=$dir/qemu-img
+expect 1 "qemu-img: Could not open 'none': " info none
+expect 1 "Try 'qemu-img --help' for more information" dance
+expect 0 "usage: qemu-img check " check --help
+expect 0 "qemu-img version 7.2.0 (vprov-img " --version
+img=$img_was
+expect 0 "vprov-img version 0" -V
+expect 1 "Command not found: dance" -T x dance
+expect 1 "warning: -T: there is nothing to trace here" --trace=x dance
+
 # create
 expect 0 "Formatting 'a.qcow2', fmt=qcow2 cluster_size=65536" create -f qcow2 a.qcow2 10M
 expect 0 "Formatting 'r.raw', fmt=raw size=1572864" create r.raw 1.5M
@@ -74,7 +86,7 @@ expect 1 "Backing file not supported for file format 'raw'" create -b a.qcow2 -F
 expect 1 "No such file" create -f qcow2 -b none -F qcow2 x
 expect 1 "--object is not supported yet" create --object secret x 1M
 expect 1 "No such file" create -f qcow2 no/such/folder 1M
-expect 1 "option '-f' requires an argument" create -f
+expect 1 "missing argument for option '-f'" create -f
 expect 1 "unrecognized option '-Z'" create -Z x 1M
 [ ! -e x ]; ok $? "failures leave no file"
 expect 0 "backing_file=a.qcow2 backing_fmt=qcow2" create -f qcow2 -b a.qcow2 -F qcow2 o.qcow2
