@@ -31,7 +31,8 @@ vp_buffer_is_zero (const void *buffer, size_t len)
 
 typedef struct {
   VpImage *source, *target;
-  uint64_t unit; /* zeros are found in pieces of that length */
+  uint64_t unit;  /* zeros are found in pieces of that length */
+  uint64_t shift; /* from an offset in the source to one in the target */
   bool sparse, target_is_zero, same_backing;
   uint8_t *buffer;
 } Copy;
@@ -40,7 +41,23 @@ static bool
 put_zeros (Copy *copy, uint64_t offset, uint64_t length, GError **error)
 {
   return copy->target_is_zero ||
-         vp_image_zero (copy->target, offset, length, true, error);
+         vp_image_zero (copy->target, offset + copy->shift, length, true,
+                        error);
+}
+
+static bool
+put_bytes (Copy *copy, uint64_t offset, const uint8_t *from, size_t len,
+           GError **error)
+{
+  return vp_image_write (copy->target, offset + copy->shift, from, len, error);
+}
+
+/* The first end of a target unit behind offset. */
+static uint64_t
+unit_end (const Copy *copy, uint64_t offset)
+{
+  return vp_round_down (offset + copy->shift, copy->unit) + copy->unit -
+         copy->shift;
 }
 
 /* Pieces that are zero and pieces that are not, in turn. */
@@ -48,13 +65,13 @@ static bool
 put_data (Copy *copy, uint64_t offset, size_t len, GError **error)
 {
   if (!copy->sparse)
-    return vp_image_write (copy->target, offset, copy->buffer, len, error);
+    return put_bytes (copy, offset, copy->buffer, len, error);
   size_t at = 0;
   while (at < len) {
     size_t end = at;
     bool zero = false;
     while (end < len) {
-      uint64_t next = vp_round_down (offset + end, copy->unit) + copy->unit;
+      uint64_t next = unit_end (copy, offset + end);
       size_t piece = (size_t) MIN (len - end, next - (offset + end));
       bool piece_zero = vp_buffer_is_zero (copy->buffer + end, piece);
       if (end == at)
@@ -64,8 +81,8 @@ put_data (Copy *copy, uint64_t offset, size_t len, GError **error)
       end += piece;
     }
     bool ok = zero ? put_zeros (copy, offset + at, end - at, error)
-                   : vp_image_write (copy->target, offset + at,
-                                     copy->buffer + at, end - at, error);
+                   : put_bytes (copy, offset + at, copy->buffer + at, end - at,
+                                error);
     if (!ok)
       return false;
     at = end;
@@ -94,9 +111,9 @@ copy_chunk (Copy *copy, uint64_t offset, uint64_t length, uint64_t *ret_done,
   want = MIN (want, CHUNK);
   uint64_t end = offset + want;
   if (end < offset + length) {
-    uint64_t aligned = vp_round_down (end, copy->unit);
-    end = aligned > offset ? aligned
-                           : MIN (offset + length, aligned + copy->unit);
+    uint64_t aligned = unit_end (copy, end) - copy->unit;
+    bool whole = end - offset >= copy->unit || unit_end (copy, offset) <= end;
+    end = whole ? aligned : MIN (offset + length, unit_end (copy, offset));
   }
   size_t len = (size_t) MIN (end - offset, CHUNK);
   *ret_done = len;
@@ -117,36 +134,61 @@ unit_of (VpImage *target, const VpCopyOptions *options)
   return power;
 }
 
-bool
-vp_copy_image (VpImage *source, VpImage *target, const VpCopyOptions *options,
-               const VpProgress *progress, GError **error)
+/* The part that is asked for lies within both. */
+static bool
+find_part (VpImage *source, VpImage *target, const VpCopyOptions *options,
+           uint64_t *ret_length, GError **error)
 {
-  uint64_t size = vp_image_get_size (source), done = 0;
-  uint64_t target_size = vp_image_get_size (target);
-  if (target_size < size) {
+  uint64_t size = vp_image_get_size (source), from = options->source_offset;
+  uint64_t length = options->length;
+  if (length == 0 && from <= size)
+    length = size - from;
+  if (!vp_range_ok (from, length, size)) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+                 "%s: ends before what is to be copied from it",
+                 vp_image_get_name (source));
+    return false;
+  }
+  if (!vp_range_ok (options->target_offset, length,
+                    vp_image_get_size (target))) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
                  "%s: smaller than what is to be copied into it",
                  vp_image_get_name (target));
     return false;
   }
+  *ret_length = length;
+  return true;
+}
+
+bool
+vp_copy_image (VpImage *source, VpImage *target, const VpCopyOptions *options,
+               const VpProgress *progress, GError **error)
+{
+  uint64_t length, done = 0, from = options->source_offset;
+  if (!find_part (source, target, options, &length, error))
+    return false;
   g_autofree uint8_t *buffer = g_malloc (CHUNK);
   Copy copy = { .source = source,
                 .target = target,
                 .unit = unit_of (target, options),
+                .shift = options->target_offset - from,
                 .sparse = options->sparse_size != UINT64_MAX,
                 .target_is_zero = options->target_is_zero,
                 .same_backing = options->same_backing,
                 .buffer = buffer };
-  while (done < size) {
+  while (done < length) {
     uint64_t step;
-    if (!vp_progress_update (progress, done, size, error) ||
-        !copy_chunk (&copy, done, size - done, &step, error))
+    if (!vp_progress_update (progress, done, length, error) ||
+        !copy_chunk (&copy, from + done, length - done, &step, error))
       return false;
     done += step;
   }
-  return put_zeros (&copy, size, target_size - size, error) &&
+  uint64_t rest =
+      vp_image_get_size (target) - (options->target_offset + length);
+  return (options->keep_rest || rest == 0 ||
+          put_zeros (&copy, from + length, rest, error)) &&
          vp_image_flush (target, error) &&
-         vp_progress_update (progress, size, size, error);
+         vp_progress_update (progress, length, length, error);
 }
 
 /* ---- compare ------------------------------------------------------------ */

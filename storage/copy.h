@@ -21,10 +21,16 @@ typedef struct {
   /* The target stands on the same backing image as the source: what the
    * source has from there is not copied. */
   bool same_backing;
+  /* A part of the source (length 0: to its end), and where it goes in the
+   * target: to join images, and for dd. */
+  uint64_t source_offset, length, target_offset;
+  /* What the target holds outside of that part stays as it is. */
+  bool keep_rest;
 } VpCopyOptions;
 
-/* Copies all guest bytes.  The target must be as large as the source rounded
- * up to 512 (VP_IMAGE_ERROR_RANGE); its rest is zeroed.  Flushes at the end. */
+/* Copies guest bytes.  The target must have room for them
+ * (VP_IMAGE_ERROR_RANGE); what lies behind them is zeroed, unless keep_rest.
+ * Flushes at the end. */
 bool vp_copy_image (VpImage *source, VpImage *target,
                     const VpCopyOptions *options, const VpProgress *progress,
                     GError **error) G_GNUC_WARN_UNUSED_RESULT;

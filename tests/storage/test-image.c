@@ -489,6 +489,39 @@ test_copy_over (gconstpointer data)
   world_clear (&w);
 }
 
+/* A part, to another place, and nothing round it. */
+static void
+test_copy_part (gconstpointer data)
+{
+  World w = { 0 };
+  world_init (&w, data, 3 * MIB, NULL, NULL);
+  put (w.image, MIB, 0x11, 700);
+  put (w.image, 2 * MIB, 0x22, MIB);
+  g_autoptr (VpFile) file =
+      case_create (w.c, &w.gate, "target", 8 * MIB, NULL, NULL);
+  g_autoptr (VpImage) target =
+      case_open (w.c, &w.gate, file, VP_IMAGE_WRITABLE);
+  put (target, 0, 0xee, 8 * MIB);
+  VpCopyOptions options = { .source_offset = MIB - 1000,
+                            .length = MIB + 1512,
+                            .target_offset = 4 * MIB + 512,
+                            .keep_rest = true };
+  ASSERT_OK (vp_copy_image (w.image, target, &options, NULL, &error));
+  uint64_t at = options.target_offset;
+  expect (target, 0, 0xee, at);
+  expect (target, at, 0, 1000);
+  expect (target, at + 1000, 0x11, 700);
+  expect (target, at + 1700, 0, MIB - 700);
+  expect (target, at + MIB + 1000, 0x22, 512);
+  expect (target, at + MIB + 1512, 0xee, 8 * MIB - at - MIB - 1512);
+  options.target_offset = 8 * MIB - 512;
+  g_autoptr (GError) failure = NULL;
+  g_assert_false (vp_copy_image (w.image, target, &options, NULL, &failure));
+  g_assert_error (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE);
+  case_check (w.c, file, 0);
+  world_clear (&w);
+}
+
 typedef struct {
   uint64_t last;
   unsigned calls;
@@ -679,6 +712,7 @@ main (int argc, char **argv)
   case_add_all ("/image/backing/needs-format", test_backing_needs_format);
   case_add_all ("/image/copy/to-all", test_copy);
   case_add_all ("/image/copy/over", test_copy_over);
+  case_add_all ("/image/copy/part", test_copy_part);
   case_add_all ("/image/copy/progress", test_progress);
   case_add_all ("/image/random", test_random);
   return g_test_run ();
