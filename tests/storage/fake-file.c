@@ -14,7 +14,7 @@
 typedef struct {
   VpFile parent;
   uint8_t *bytes;
-  uint64_t size, capacity;
+  uint64_t size, capacity, limit;
   unsigned fail_at, count;
   bool forever, failed;
   GPtrArray *log;
@@ -23,7 +23,7 @@ typedef struct {
 static bool
 resize (FakeFile *fake, uint64_t size, GError **error)
 {
-  if (size > MAX_SIZE) {
+  if (size > fake->limit) {
     g_set_error_literal (error, G_FILE_ERROR, G_FILE_ERROR_NOSPC,
                          "the fake disk is full");
     return false;
@@ -197,6 +197,7 @@ VpFile *
 fake_file_new (const char *name)
 {
   FakeFile *fake = g_new0 (FakeFile, 1);
+  fake->limit = MAX_SIZE;
   vp_file_init (&fake->parent, &fake_class, name, true);
   return &fake->parent;
 }
@@ -223,6 +224,12 @@ void
 fake_file_poke (VpFile *file, uint64_t offset, const void *bytes, size_t len)
 {
   g_assert_true (put ((FakeFile *) file, offset, bytes, len, NULL));
+}
+
+void
+fake_file_limit (VpFile *file, uint64_t limit)
+{
+  ((FakeFile *) file)->limit = limit;
 }
 
 void

@@ -21,6 +21,9 @@ const uint8_t *fake_file_bytes (VpFile *file, uint64_t *ret_size);
 void fake_file_poke (VpFile *file, uint64_t offset, const void *bytes,
                      size_t len);
 
+/* The disk is full there: G_FILE_ERROR_NOSPC.  1 GiB unless told. */
+void fake_file_limit (VpFile *file, uint64_t limit);
+
 /* The nth change from now on fails (1: the next one); 0: none.  forever: and
  * all after it. */
 void fake_file_fail (VpFile *file, unsigned nth, bool forever);

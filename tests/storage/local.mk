@@ -74,5 +74,11 @@ TESTS += tests/storage/test-interop
 tests_storage_test_interop_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_interop_LDADD = $(engine_ldadd)
 
+check_PROGRAMS += tests/storage/test-fuzz
+TESTS += tests/storage/test-fuzz
+LONG_TESTS += tests/storage/test-fuzz
+tests_storage_test_fuzz_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_fuzz_LDADD = $(engine_ldadd)
+
 LONG_TESTS += tests/storage/test-image tests/storage/test-crash \
 	tests/storage/test-samples tests/storage/test-interop
