@@ -26,6 +26,7 @@ include $(top_srcdir)/tests/storage/local.mk
 include $(top_srcdir)/tests/net/local.mk
 include $(top_srcdir)/tests/daemon/local.mk
 include $(top_srcdir)/tests/system/local.mk
+include $(top_srcdir)/tests/bench/local.mk
 include $(top_srcdir)/tests/house/local.mk
 
 .PHONY: check-system
