@@ -204,6 +204,11 @@ struct VpFormat {
                   GError **error);
 
   /* The second, optional table. */
+  /* Another name for the backing file (NULL: none), nothing else; lasts when
+   * it returns, and a cut leaves the old name or the new one.  format may be
+   * NULL. */
+  bool (*set_backing) (gpointer state, const char *name, const char *format,
+                       GError **error);
   bool (*check) (gpointer state, VpRepair repair, const VpProgress *progress,
                  VpCheckResult *result, GError **error);
 };

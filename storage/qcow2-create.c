@@ -113,34 +113,6 @@ make_plan (const VpCreateOptions *options, Plan *plan, GError **error)
 
 /* ---- the header cluster ------------------------------------------------- */
 
-typedef struct {
-  uint8_t kind, bit;
-  const char *name;
-} Feature;
-
-static const Feature features[] = {
-  { 0, 0, "dirty bit" },
-  { 0, 1, "corrupt bit" },
-  { 0, 2, "external data file" },
-  { 0, 3, "compression type" },
-  { 0, 4, "extended L2 entries" },
-  { 1, 0, "lazy refcounts" },
-  { 2, 0, "bitmaps" },
-  { 2, 1, "raw external data" },
-};
-#define FEATURE_LEN 48u
-
-static size_t
-add_extension (uint8_t *head, size_t at, uint32_t type, const void *data,
-               size_t len)
-{
-  vp_be32_set (head + at, type);
-  vp_be32_set (head + at + 4, (uint32_t) len);
-  if (len > 0)
-    memcpy (head + at + 8, data, len);
-  return at + 8 + (size_t) vp_round_up (len, 8);
-}
-
 static bool
 fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
            GError **error)
@@ -163,37 +135,17 @@ fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
   if (options->lazy_refcounts)
     h.compatible |= QCOW2_COMPATIBLE_LAZY;
 
-  size_t at = plan->version >= 3 ? QCOW2_HEADER_OURS : QCOW2_HEADER_V2;
-  size_t start = at;
-  size_t name_len = options->backing_name ? strlen (options->backing_name) : 0;
-  if (options->backing_format) {
-    size_t len = strlen (options->backing_format);
-    at = add_extension (head, at, QCOW2_EXT_BACKING_FORMAT,
-                        options->backing_format, len);
-  }
-  /* Names of features are a courtesy; small clusters have no room. */
-  size_t table_len = sizeof features / sizeof features[0] * FEATURE_LEN;
-  if (plan->version >= 3 && at + 8 + table_len + 8 + name_len <= cs) {
-    uint8_t table[sizeof features / sizeof features[0] * FEATURE_LEN] = { 0 };
-    for (size_t i = 0; i < G_N_ELEMENTS (features); i++) {
-      uint8_t *row = table + i * FEATURE_LEN;
-      row[0] = features[i].kind;
-      row[1] = features[i].bit;
-      memcpy (row + 2, features[i].name, strlen (features[i].name));
-    }
-    at = add_extension (head, at, QCOW2_EXT_FEATURES, table, table_len);
-  }
-  at = add_extension (head, at, QCOW2_EXT_END, NULL, 0);
-  if (name_len > 0) {
-    if (!vp_range_ok (at, name_len, cs))
-      return usage (error, "the name of the backing file does not fit into "
-                           "the first cluster");
-    memcpy (head + at, options->backing_name, name_len);
-    h.backing_offset = at;
-    h.backing_len = (uint32_t) name_len;
-  }
-  vp_layout_store (&qcow2_header_layout, &h, head, start);
-  return true;
+  g_autoptr (GPtrArray) extensions = qcow2_extensions_new ();
+  if (options->backing_format)
+    qcow2_extensions_set (extensions, QCOW2_EXT_BACKING_FORMAT,
+                          options->backing_format,
+                          strlen (options->backing_format));
+  if (plan->version >= 3)
+    qcow2_extensions_name_features (extensions);
+  return qcow2_pack_head (&h, extensions, options->backing_name, head,
+                          (size_t) cs) ||
+         usage (error, "the name of the backing file does not fit into the "
+                       "first cluster");
 }
 
 /* ---- tables ------------------------------------------------------------- */

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* qcow2: the header: opening, facts, and the driver's row in the table.
- *
- * Nothing of the header is believed before it is checked; tables are bounded
- * by a constant before memory is asked for.  What the specification calls an
- * incompatible feature is refused by name where we do not have it. */
+/* qcow2: opening, facts, and the driver's row in the table.  Tables are
+ * bounded by a constant before memory is asked for. */
 #include "config.h"
 
 #include "storage/qcow2.h"
@@ -17,33 +14,6 @@
 
 #define CACHE_SIZE ((size_t) 16 << 20)
 
-/* The specification's "Header", in its order. */
-#define FIELD(member, offset) VP_FIELD_BE (Qcow2Header, member, offset)
-static const VpField header_fields[] = {
-  FIELD (magic, 0),
-  FIELD (version, 4),
-  FIELD (backing_offset, 8),
-  FIELD (backing_len, 16),
-  FIELD (cluster_bits, 20),
-  FIELD (size, 24),
-  FIELD (crypt_method, 32),
-  FIELD (l1_entries, 36),
-  FIELD (l1_offset, 40),
-  FIELD (reftable_offset, 48),
-  FIELD (reftable_clusters, 56),
-  FIELD (n_snapshots, 60),
-  FIELD (snapshots_offset, 64),
-  FIELD (incompatible, 72), /* from here on version 3 */
-  FIELD (compatible, 80),
-  FIELD (autoclear, 88),
-  FIELD (refcount_order, 96),
-  FIELD (header_length, 100),
-  FIELD (compression_type, 104),
-};
-#undef FIELD
-const VpLayout qcow2_header_layout = { header_fields,
-                                       G_N_ELEMENTS (header_fields) };
-
 /* ---- errors ------------------------------------------------------------- */
 
 bool
@@ -55,14 +25,6 @@ qcow2_corrupt (Qcow2 *q, GError **error, const char *format, ...)
   va_end (args);
   g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT, "%s: %s",
                q->file->name, message);
-  return false;
-}
-
-static bool
-unsupported (Qcow2 *q, GError **error, const char *what)
-{
-  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
-               "%s: %s not supported", q->file->name, what);
   return false;
 }
 
@@ -153,152 +115,6 @@ check_table (Qcow2 *q, const char *what, uint64_t offset, uint64_t length,
   return true;
 }
 
-static bool
-check_geometry (Qcow2 *q, GError **error)
-{
-  const Qcow2Header *h = &q->header;
-  if (h->cluster_bits < QCOW2_MIN_CLUSTER ||
-      h->cluster_bits > QCOW2_MAX_CLUSTER)
-    return qcow2_corrupt (q, error, "Unsupported cluster size: 2^%" PRIu32,
-                          h->cluster_bits);
-  q->cluster_size = UINT64_C (1) << h->cluster_bits;
-  q->l2_bits = h->cluster_bits - 3;
-  if (h->version >= 3 &&
-      (h->header_length < QCOW2_HEADER_V3 || h->header_length % 8 != 0))
-    return qcow2_corrupt (q, error, "qcow2 header too short");
-  if (h->header_length > q->cluster_size)
-    return qcow2_corrupt (q, error, "qcow2 header exceeds cluster size");
-  if (h->refcount_order > 6)
-    return qcow2_corrupt (q, error, "Reference count entry width too large");
-  q->refblock_bits = h->cluster_bits + 3 - h->refcount_order;
-  if (h->size > VP_MAX_VIRTUAL_SIZE)
-    return qcow2_corrupt (q, error, "the virtual size is too large");
-  return true;
-}
-
-/* The name that the image itself has for a bit, or its number. */
-static char *
-feature_name (const uint8_t *head, size_t len, uint64_t start, unsigned bit)
-{
-  for (uint64_t at = start; vp_range_ok (at, 8, len);) {
-    uint32_t type = vp_be32_get (head + at);
-    uint32_t ext_len = vp_be32_get (head + at + 4);
-    at += 8;
-    if (type == QCOW2_EXT_END || !vp_range_ok (at, ext_len, len))
-      break;
-    for (uint32_t i = 0; type == QCOW2_EXT_FEATURES && i + 48 <= ext_len;
-         i += 48)
-      if (head[at + i] == 0 && head[at + i + 1] == bit) {
-        g_autofree char *raw = g_strndup ((char *) head + at + i + 2, 46);
-        return g_strescape (raw, NULL);
-      }
-    at += vp_round_up (ext_len, 8);
-  }
-  return g_strdup_printf ("bit %u", bit);
-}
-
-static bool
-check_features (Qcow2 *q, const uint8_t *head, size_t len, GError **error)
-{
-  const Qcow2Header *h = &q->header;
-  uint64_t known = QCOW2_INCOMPATIBLE_DIRTY | QCOW2_INCOMPATIBLE_CORRUPT |
-                   QCOW2_INCOMPATIBLE_COMPRESSION |
-                   QCOW2_INCOMPATIBLE_DATA_FILE |
-                   QCOW2_INCOMPATIBLE_EXTENDED_L2;
-  uint64_t unknown = h->incompatible & ~known;
-  if (unknown) {
-    g_autofree char *name = feature_name (head, len, h->header_length,
-                                          (unsigned) __builtin_ctzll (unknown));
-    g_autofree char *what = g_strdup_printf (
-        "incompatible feature \"%s\" (0x%" G_GINT64_MODIFIER "x) is", name,
-        unknown);
-    return unsupported (q, error, what);
-  }
-  if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
-    return unsupported (q, error, "an external data file is");
-  if (h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2)
-    return unsupported (q, error, "extended L2 entries are");
-  if (h->crypt_method > 2)
-    return qcow2_corrupt (q, error, "Unsupported encryption method %" PRIu32,
-                          h->crypt_method);
-  if (h->crypt_method)
-    return unsupported (q, error,
-                        h->crypt_method == 1 ? "AES encryption is"
-                                             : "LUKS encryption is");
-  bool marked = h->incompatible & QCOW2_INCOMPATIBLE_COMPRESSION;
-  if (h->compression_type > 1)
-    return unsupported (q, error, "this compression type is");
-  if (marked != (h->compression_type != 0))
-    return qcow2_corrupt (q, error,
-                          "the compression type does not go with its feature "
-                          "bit");
-  return true;
-}
-
-static bool
-load_extension (Qcow2 *q, uint32_t type, const uint8_t *data, uint32_t len,
-                GError **error)
-{
-  switch (type) {
-  case QCOW2_EXT_BACKING_FORMAT:
-    if (len > 15 || memchr (data, 0, len))
-      return qcow2_corrupt (q, error, "the backing format's name is invalid");
-    g_free (q->backing_format);
-    q->backing_format = g_strndup ((const char *) data, len);
-    return true;
-  case QCOW2_EXT_BITMAPS:
-    if (len < 24)
-      return qcow2_corrupt (q, error, "the bitmaps extension is too short");
-    q->n_bitmaps = vp_be32_get (data);
-    q->bitmaps_size = vp_be64_get (data + 8);
-    q->bitmaps_offset = vp_be64_get (data + 16);
-    return true;
-  default: /* "Extensions that are not recognized must be ignored" */
-    return true;
-  }
-}
-
-static bool
-load_extensions (Qcow2 *q, const uint8_t *head, size_t len, GError **error)
-{
-  uint64_t end =
-      q->header.backing_offset ? q->header.backing_offset : q->cluster_size;
-  end = MIN (end, len);
-  for (uint64_t at = q->header.header_length; vp_range_ok (at, 8, end);) {
-    uint32_t type = vp_be32_get (head + at);
-    uint32_t ext_len = vp_be32_get (head + at + 4);
-    at += 8;
-    if (type == QCOW2_EXT_END)
-      return true;
-    if (!vp_range_ok (at, ext_len, end))
-      return qcow2_corrupt (q, error, "Header extension too large");
-    if (!load_extension (q, type, head + at, ext_len, error))
-      return false;
-    at += vp_round_up (ext_len, 8);
-  }
-  return true;
-}
-
-static bool
-load_backing (Qcow2 *q, const uint8_t *head, size_t len, GError **error)
-{
-  const Qcow2Header *h = &q->header;
-  if (h->backing_offset == 0)
-    return true;
-  if (h->backing_offset < QCOW2_HEADER_V2 || h->backing_offset > len)
-    return qcow2_corrupt (q, error, "Invalid backing file offset");
-  if (h->backing_len == 0)
-    return true;
-  if (h->backing_len > VP_MAX_NAME_LEN ||
-      !vp_range_ok (h->backing_offset, h->backing_len, len))
-    return qcow2_corrupt (q, error, "Backing file name too long");
-  const uint8_t *name = head + h->backing_offset;
-  if (memchr (name, 0, h->backing_len))
-    return qcow2_corrupt (q, error, "the backing file's name holds a NUL");
-  q->backing_name = g_strndup ((const char *) name, h->backing_len);
-  return true;
-}
-
 /* L1 and the reftable stay in memory, bounded by a constant. */
 static bool
 load_tables (Qcow2 *q, GError **error)
@@ -339,44 +155,6 @@ load_tables (Qcow2 *q, GError **error)
     return false;
   vp_tables_pin (q->tables, h->l1_offset);
   return true;
-}
-
-static bool
-load_header (Qcow2 *q, GError **error)
-{
-  uint8_t start[QCOW2_HEADER_OURS];
-  if (!vp_file_get_size (q->file, &q->file_end, error) ||
-      !vp_file_read (q->file, 0, start, sizeof start, error))
-    return false;
-  Qcow2Header *h = &q->header;
-  vp_layout_load (&qcow2_header_layout, start, QCOW2_HEADER_V2, h);
-  if (q->file_end < QCOW2_HEADER_V2)
-    return qcow2_corrupt (q, error, "Could not read qcow2 header: too short");
-  if (h->magic != QCOW2_MAGIC)
-    return qcow2_corrupt (q, error, "Image is not in qcow2 format");
-  if (h->version < 2 || h->version > 3)
-    return qcow2_corrupt (q, error, "Unsupported qcow2 version %" PRIu32,
-                          h->version);
-  if (h->version == 3) {
-    if (q->file_end < QCOW2_HEADER_V3)
-      return qcow2_corrupt (q, error, "qcow2 header too short");
-    vp_layout_load (&qcow2_header_layout, start, sizeof start, h);
-    if (h->header_length <= QCOW2_HEADER_V3)
-      h->compression_type = 0;
-  } else {
-    h->header_length = QCOW2_HEADER_V2;
-    h->refcount_order = 4;
-  }
-  if (!check_geometry (q, error))
-    return false;
-
-  size_t len = (size_t) q->cluster_size;
-  g_autofree uint8_t *head = g_malloc (len);
-  return vp_file_read (q->file, 0, head, len, error) &&
-         check_features (q, head, len, error) &&
-         load_backing (q, head, len, error) &&
-         load_extensions (q, head, len, error) && load_tables (q, error) &&
-         qcow2_load_snapshots (q, error);
 }
 
 /* ---- writing ------------------------------------------------------------ */
@@ -520,6 +298,8 @@ qcow2_close (gpointer state)
   vp_tables_free (q->tables);
   vp_cluster_set_free (q->metadata);
   g_clear_pointer (&q->snapshots, g_ptr_array_unref);
+  g_clear_pointer (&q->extensions, g_ptr_array_unref);
+  g_clear_pointer (&q->header_tail, g_bytes_unref);
   g_free (q->backing_name);
   g_free (q->backing_format);
   g_free (q->data_file);
@@ -535,10 +315,13 @@ qcow2_open (VpFile *file, VpDriverFlags flags, gpointer *ret_state,
   q->file = file;
   q->writable = flags & VP_DRIVER_WRITABLE;
   q->lenient = flags & VP_DRIVER_CHECK;
+  q->extensions = qcow2_extensions_new ();
   q->snapshots = g_ptr_array_new_with_free_func (qcow2_snapshot_free);
   q->tables = vp_tables_new (file, CACHE_SIZE, !(flags & VP_DRIVER_UNORDERED),
                              qcow2_release, q);
-  if (!load_header (q, error) || (q->writable && !prepare_writing (q, error))) {
+  if (!qcow2_load_header (q, error) || !load_tables (q, error) ||
+      !qcow2_load_snapshots (q, error) ||
+      (q->writable && !prepare_writing (q, error))) {
     qcow2_close (q);
     return false;
   }
@@ -652,5 +435,6 @@ const VpFormat vp_format_qcow2 = {
   .flush = qcow2_flush,
   .extend = qcow2_extend,
   .resize = qcow2_resize,
+  .set_backing = qcow2_set_backing,
   .check = qcow2_check,
 };

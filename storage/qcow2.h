@@ -84,6 +84,12 @@ typedef struct {
   uint32_t l1_entries;
 } Qcow2Snapshot;
 
+/* Of the header, as it stands in the first cluster. */
+typedef struct {
+  uint32_t type;
+  GBytes *data;
+} Qcow2Extension;
+
 typedef struct {
   VpFile *file; /* borrowed */
   VpTables *tables;
@@ -91,7 +97,8 @@ typedef struct {
   bool writable, lenient;
   bool broken; /* marked corrupt by us: write nothing more */
   uint64_t cluster_size;
-  unsigned l2_bits;
+  bool extended;          /* L2 entries have a bitmap of subclusters */
+  unsigned l2_bits;       /* log2 of entries in an L2 table */
   unsigned refblock_bits; /* log2 of entries in a refblock */
   uint64_t reftable_entries;
   uint64_t file_end;      /* length as last seen; only for a first look */
@@ -100,10 +107,33 @@ typedef struct {
   GPtrArray *snapshots;   /* of Qcow2Snapshot */
   uint64_t snapshots_end;
   char *backing_name, *backing_format, *data_file;
+  GPtrArray *extensions;   /* of Qcow2Extension: all, known or not */
+  uint64_t extensions_end; /* in the first cluster */
+  GBytes *header_tail;     /* what we do not know of the header, or NULL */
   uint32_t n_bitmaps;
   uint64_t bitmaps_offset, bitmaps_size;
   gpointer inflater, zstd; /* made when first needed */
 } Qcow2;
+
+/* qcow2-header.c */
+bool qcow2_load_header (Qcow2 *q, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Of Qcow2Extension, in QEMU's order; data NULL: takes it away. */
+GPtrArray *qcow2_extensions_new (void);
+void qcow2_extensions_set (GPtrArray *extensions, uint32_t type,
+                           const void *data, size_t len);
+void qcow2_extensions_name_features (GPtrArray *extensions);
+void qcow2_set_extension (Qcow2 *q, uint32_t type, const void *data,
+                          size_t len);
+/* The first cluster of a new image; sets where the name went.  False: no
+ * room. */
+bool qcow2_pack_head (Qcow2Header *header, GPtrArray *extensions,
+                      const char *name, uint8_t *head, size_t len);
+/* Brings the first cluster up to q->header, q->extensions and q->backing_name,
+ * and lasts when it returns; a cut leaves the old state or the new one.  Does
+ * a flush of the tables first.  VP_IMAGE_ERROR_RANGE: no room. */
+bool qcow2_rewrite_head (Qcow2 *q, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+bool qcow2_set_backing (gpointer state, const char *name, const char *format,
+                        GError **error);
 
 /* qcow2.c */
 bool qcow2_corrupt (Qcow2 *q, GError **error, const char *format, ...)
@@ -145,6 +175,39 @@ bool qcow2_allocate (Qcow2 *q, uint64_t wanted, bool exact,
                      GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* VpTablesRelease. */
 void qcow2_release (gpointer q, uint64_t offset, uint64_t length);
+
+/* One L2 entry: 8 bytes, or 16 where it is extended.  Everybody who reads an
+ * L2 table does it through these. */
+typedef struct {
+  uint64_t raw;    /* COPIED, COMPRESSED, host offset, ZERO */
+  uint64_t bitmap; /* subclusters: 32 allocated (low), 32 zero (high) */
+} Qcow2L2;
+
+#define QCOW2_SUBCLUSTERS   32u
+#define QCOW2_ALL_ALLOCATED UINT64_C (0x00000000ffffffff)
+#define QCOW2_ALL_ZERO      UINT64_C (0xffffffff00000000)
+
+static inline size_t
+qcow2_l2_entry_size (const Qcow2 *q)
+{
+  return q->extended ? 16 : 8;
+}
+
+static inline Qcow2L2
+qcow2_l2_get (const Qcow2 *q, const uint8_t *table, uint64_t index)
+{
+  const uint8_t *at = table + index * qcow2_l2_entry_size (q);
+  return (Qcow2L2){ vp_be64_get (at), q->extended ? vp_be64_get (at + 8) : 0 };
+}
+
+static inline void
+qcow2_l2_set (const Qcow2 *q, uint8_t *table, uint64_t index, Qcow2L2 entry)
+{
+  uint8_t *at = table + index * qcow2_l2_entry_size (q);
+  vp_be64_set (at, entry.raw);
+  if (q->extended)
+    vp_be64_set (at + 8, entry.bitmap);
+}
 
 /* qcow2-map.c */
 typedef struct {

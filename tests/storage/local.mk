@@ -82,3 +82,8 @@ tests_storage_test_fuzz_LDADD = $(engine_ldadd)
 
 LONG_TESTS += tests/storage/test-image tests/storage/test-crash \
 	tests/storage/test-samples tests/storage/test-interop
+
+check_PROGRAMS += tests/storage/test-qcow2-header
+TESTS += tests/storage/test-qcow2-header
+tests_storage_test_qcow2_header_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_qcow2_header_LDADD = $(engine_ldadd)
