@@ -211,6 +211,9 @@ struct VpFormat {
                        GError **error);
   bool (*check) (gpointer state, VpRepair repair, const VpProgress *progress,
                  VpCheckResult *result, GError **error);
+  /* Do places of DATA lie in holes of the file, reserved long before their
+   * data?  Asked once, of an image that nobody writes. */
+  bool (*has_holes) (gpointer state);
 };
 
 /* ---- the gate ----------------------------------------------------------- */

@@ -6,6 +6,13 @@
 
 #include "storage/image.h"
 
+/* What a file has said last of its holes (holes.c). */
+typedef struct {
+  enum { VP_HOLES_UNKNOWN, VP_HOLES_NONE, VP_HOLES_LIKELY } state;
+  uint64_t start, end; /* in the file */
+  bool data;           /* ... or a hole */
+} VpHoles;
+
 struct VpImage {
   const VpFormat *format;
   VpFile *file; /* owned */
@@ -18,4 +25,10 @@ struct VpImage {
   uint8_t *packed_unit;
   uint64_t packed_offset;
   bool packed_valid;
+  VpHoles holes;
 };
+
+/* Does this run of layer lie in a hole of the file?  ret_length is how far
+ * that holds, or how far it does not; left alone where nobody asked. */
+bool vp_image_find_hole (VpImage *layer, const VpRun *run,
+                         uint64_t *ret_length);

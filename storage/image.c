@@ -174,16 +174,18 @@ vp_image_map (VpImage *image, uint64_t offset, uint64_t length,
     return false;
   const VpRun *run = &answer.run;
   bool stored = run->kind == VP_RUN_DATA || run->kind == VP_RUN_COMPRESSED;
+  uint64_t part = run->length;
+  bool hole = vp_image_find_hole (answer.layer, run, &part);
   bool unknown =
       run->kind == VP_RUN_UNALLOCATED && answer.layer->backing_missing;
   *ret_extent = (VpExtent){
     .start = offset,
-    .length = run->length,
+    .length = part,
     /* Past the end of a backing image nobody holds it, and it was the layer
      * above that said so by being longer. */
     .depth = answer.depth - (answer.past_end ? 1 : 0),
     .present = run->kind != VP_RUN_UNALLOCATED && !answer.past_end,
-    .zero = !stored && !unknown,
+    .zero = hole || (!stored && !unknown),
     .data = stored,
     .compressed = run->kind == VP_RUN_COMPRESSED,
     .has_offset = run->file && run->kind != VP_RUN_COMPRESSED,

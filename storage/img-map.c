@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define OUTPUT_BUFFER ((size_t) 256 << 10)
+
 typedef struct {
   const char *filename, *format;
   VpImgOutput output;
@@ -46,22 +48,43 @@ print_for_people (const VpExtent *extent, GError **error)
   return true;
 }
 
-static const char *
-truth (bool value)
+/* Rows come by the million: printf () would take most of the time. */
+static char *
+put_number (char *to, const char *key, uint64_t value)
 {
-  return value ? "true" : "false";
+  char digits[20];
+  size_t at = sizeof digits;
+
+  to = stpcpy (to, key);
+  do
+    digits[--at] = (char) ('0' + value % 10);
+  while ((value /= 10) != 0);
+  return (char *) mempcpy (to, digits + at, sizeof digits - at);
+}
+
+static char *
+put_truth (char *to, const char *key, bool value)
+{
+  return stpcpy (stpcpy (to, key), value ? "true" : "false");
 }
 
 static void
 print_json (const VpExtent *extent, bool first)
 {
-  printf ("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64
-          ", \"depth\": %u, \"present\": %s, \"zero\": %s, \"data\": %s",
-          first ? "[" : ",\n", extent->start, extent->length, extent->depth,
-          truth (extent->present), truth (extent->zero), truth (extent->data));
+  char row[256]; /* four numbers and their keys */
+  char *to = row;
+
+  to = put_number (
+      to, first ? "[{ \"start\": " : ",\n{ \"start\": ", extent->start);
+  to = put_number (to, ", \"length\": ", extent->length);
+  to = put_number (to, ", \"depth\": ", extent->depth);
+  to = put_truth (to, ", \"present\": ", extent->present);
+  to = put_truth (to, ", \"zero\": ", extent->zero);
+  to = put_truth (to, ", \"data\": ", extent->data);
   if (extent->has_offset)
-    printf (", \"offset\": %" PRIu64, extent->offset);
-  printf ("}");
+    to = put_number (to, ", \"offset\": ", extent->offset);
+  *to++ = '}';
+  (void) fwrite_unlocked (row, 1, (size_t) (to - row), stdout);
 }
 
 static bool
@@ -180,6 +203,7 @@ run_map (int argc, char **argv)
                      &opener, &error);
   if (image == NULL)
     return vp_img_fail_open (arguments.filename, error, 1);
+  (void) setvbuf (stdout, NULL, _IOFBF, OUTPUT_BUFFER);
   if (arguments.output == VP_IMG_HUMAN)
     printf ("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
   if (!print_map (image, &arguments, &error)) {

@@ -33,3 +33,6 @@ vprov_img_SOURCES = storage/vprov-img.c storage/img.h \
 	storage/json.c storage/json.h storage/sandbox.c storage/sandbox.h
 vprov_img_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
 vprov_img_LDADD = libvprov-image.la
+
+# Preallocated images.
+libvprov_image_la_SOURCES += storage/holes.c storage/qcow2-holes.c

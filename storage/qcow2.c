@@ -437,4 +437,5 @@ const VpFormat vp_format_qcow2 = {
   .resize = qcow2_resize,
   .set_backing = qcow2_set_backing,
   .check = qcow2_check,
+  .has_holes = qcow2_has_holes,
 };

@@ -229,6 +229,9 @@ bool qcow2_extend (gpointer state, uint64_t size, GError **error);
 bool qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
                    GError **error);
 
+/* qcow2-holes.c */
+bool qcow2_has_holes (gpointer state);
+
 /* qcow2-packed.c */
 bool qcow2_read_compressed (gpointer state, const VpRun *run, uint8_t *unit,
                             GError **error);

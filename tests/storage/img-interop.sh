@@ -78,10 +78,15 @@ theirs qemu-img create -q -f raw plain.raw 5M
 theirs qemu-io -f raw -c "write -P 3 1M 1M" plain.raw > /dev/null
 theirs qemu-img convert -c -O qcow2 base.qcow2 packed.qcow2
 theirs qemu-img convert -c -o compression_type=zstd -O qcow2 base.qcow2 zstd.qcow2
+theirs qemu-img create -q -f qcow2 -o preallocation=metadata holes.qcow2 40M
+theirs qemu-io -c "write -P 7 5M 1M" -c "write -P 7 30M 100k" holes.qcow2 > /dev/null
+cp base.qcow2 dense.qcow2
+theirs qemu-io -c "write -P 4 11M 512k" dense.qcow2 > /dev/null
+fallocate -p -o 393216 -l 8192 dense.qcow2
 mkdir sub
 theirs qemu-img create -q -f qcow2 -b ../base.qcow2 -F qcow2 sub/o.qcow2
 
-for i in base over snap old wide; do everything $i.qcow2; done
+for i in base over snap old wide holes dense; do everything $i.qcow2; done
 everything sub/o.qcow2
 for i in packed zstd; do
   same info $i.qcow2
