@@ -135,6 +135,12 @@ typedef struct {
     0                                                                          \
   }
 
+/* What a new image takes up besides guest bytes, and in which units those are
+ * stored. */
+typedef struct {
+  uint64_t unit, overhead; /* bytes */
+} VpFootprint;
+
 typedef struct {
   const char *name; /* qemu-img's spelling: "cluster_size" */
   const char *help;
@@ -209,6 +215,10 @@ struct VpFormat {
    * NULL. */
   bool (*set_backing) (gpointer state, const char *name, const char *format,
                        GError **error);
+  /* With all of options->size allocated.  Without: an image is as large as its
+   * disk. */
+  bool (*footprint) (const VpCreateOptions *options, VpFootprint *ret_print,
+                     GError **error);
   bool (*check) (gpointer state, VpRepair repair, const VpProgress *progress,
                  VpCheckResult *result, GError **error);
   /* Do places of DATA lie in holes of the file, reserved long before their

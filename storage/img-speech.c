@@ -95,6 +95,30 @@ vp_img_fail_open (const char *name, const GError *error, int status)
 }
 
 int
+vp_img_fail_options (const VpFormat *format, const GError *error)
+{
+  vp_img_complain ("%s", error->message);
+  if (g_str_has_prefix (error->message, "Invalid parameter '") &&
+      strstr (error->message, "for option") == NULL)
+    vp_img_complain ("Invalid options for file format '%s'", format->name);
+  return 1;
+}
+
+int
+vp_img_fail_create (const char *name, const GError *error)
+{
+  const char *why = without_name (name, error->message);
+
+  if (error->domain == G_FILE_ERROR)
+    vp_img_complain ("%s: error while creating output image: Could not create "
+                     "'%s': %s",
+                     name, name, why);
+  else
+    vp_img_complain ("%s: error while creating output image: %s", name, why);
+  return 1;
+}
+
+int
 vp_img_unsupported (const char *what)
 {
   vp_img_complain ("%s is not supported yet", what);
@@ -149,16 +173,43 @@ vp_img_parse_cache (const char *text, const char *what)
   return false;
 }
 
-bool
-vp_img_parse_size (const char *text, uint64_t *ret_size)
+/* Digits and at most one suffix: a number, but none that fits. */
+static bool
+looks_like_number (const char *text)
 {
-  if (vp_parse_size (text, ret_size, NULL))
+  size_t len = strspn (text, "0123456789");
+
+  return len > 0 &&
+         (text[len] == '\0' || (strchr ("bkKmMgGtTpPeE", text[len]) != NULL &&
+                                text[len + 1] == '\0'));
+}
+
+bool
+vp_img_parse_number (const char *what, const char *text, uint64_t min,
+                     uint64_t max, uint64_t *ret_number)
+{
+  bool known = vp_parse_size (text, ret_number, NULL);
+
+  if (known && *ret_number >= min && *ret_number <= max)
     return true;
-  vp_img_complain ("Invalid image size specified. You may use k, M, G, T, P "
-                   "or E suffixes for");
+  if (known || looks_like_number (text)) {
+    vp_img_complain ("Invalid %s specified. Must be between %" PRIu64
+                     " and %" PRIu64 ".",
+                     what, min, max);
+    return false;
+  }
+  vp_img_complain ("Invalid %s specified. You may use k, M, G, T, P or E "
+                   "suffixes for",
+                   what);
   vp_img_complain ("kilobytes, megabytes, gigabytes, terabytes, petabytes and "
                    "exabytes.");
   return false;
+}
+
+bool
+vp_img_parse_size (const char *text, uint64_t *ret_size)
+{
+  return vp_img_parse_number ("image size", text, 0, INT64_MAX, ret_size);
 }
 
 void

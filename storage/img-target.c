@@ -6,6 +6,7 @@
 #include "storage/img-target.h"
 
 #include "storage/autofd.h"
+#include "storage/img.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +50,30 @@ vp_img_target_open (VpImgTarget *target, const char *path, GError **error)
     return fail (error, path, "");
   target->kind = VP_IMG_TARGET_NEW;
   return true;
+}
+
+VpImage *
+vp_img_target_make (const VpImgTarget *target, const VpFormat *format,
+                    const VpCreateOptions *options, VpOpener *opener,
+                    GError **error)
+{
+  /* The size is known by now: the backing file is opened once, below. */
+  if (!vp_image_create_fd (target->fd, target->path, format->name, options,
+                           NULL, error))
+    return NULL;
+  return vp_image_open_fd (target->fd, target->path, format->name,
+                           VP_IMAGE_WRITABLE | VP_IMAGE_UNORDERED, opener,
+                           error);
+}
+
+int
+vp_img_target_fail (const VpImgTarget *target, const GError *error)
+{
+  (void) vp_img_fail_about (target->path, error, 1);
+  if (target->kind == VP_IMG_TARGET_OLD)
+    vp_img_complain ("%s: was there before, and what it held is gone in part",
+                     target->path);
+  return 1;
 }
 
 static bool

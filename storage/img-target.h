@@ -13,6 +13,8 @@
 
 #include <glib.h>
 
+#include "storage/image.h"
+
 typedef struct {
   char *path; /* owned */
   int fd;     /* owned, read-write */
@@ -20,6 +22,13 @@ typedef struct {
 } VpImgTarget;
 
 bool vp_img_target_open (VpImgTarget *target, const char *path, GError **error);
+/* A new image in it, open for writing, whose order does not matter before it
+ * is closed and committed.  opener is for its backing file; NULL: has none. */
+VpImage *vp_img_target_make (const VpImgTarget *target, const VpFormat *format,
+                             const VpCreateOptions *options, VpOpener *opener,
+                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Says that it failed, and what is left of an old file or a device. */
+int vp_img_target_fail (const VpImgTarget *target, const GError *error);
 /* Names it; a file that came to be there meanwhile is not replaced. */
 bool vp_img_target_commit (VpImgTarget *target, GError **error);
 /* What was not committed leaves no trace, or as it is where it was old. */

@@ -28,8 +28,10 @@ extern const VpImgVerb vp_img_verb_check;
 extern const VpImgVerb vp_img_verb_compare;
 extern const VpImgVerb vp_img_verb_convert;
 extern const VpImgVerb vp_img_verb_create;
+extern const VpImgVerb vp_img_verb_dd;
 extern const VpImgVerb vp_img_verb_info;
 extern const VpImgVerb vp_img_verb_map;
+extern const VpImgVerb vp_img_verb_measure;
 extern const VpImgVerb vp_img_verb_resize;
 extern const VpImgVerb vp_img_verb_worker;
 
@@ -50,6 +52,11 @@ int vp_img_fail (const GError *error, int status);
 int vp_img_fail_about (const char *name, const GError *error, int status);
 int vp_img_fail_open (const char *name, const GError *error, int status);
 
+/* A value in -o that the format does not take; returns 1. */
+int vp_img_fail_options (const VpFormat *format, const GError *error);
+/* "NAME: error while creating output image: why"; returns 1. */
+int vp_img_fail_create (const char *name, const GError *error);
+
 /* getopt_long with our own words for what is wrong; '?' after a complaint.
  * --help is answered by main, before any verb. */
 int vp_img_getopt (int argc, char **argv, const char *letters,
@@ -60,8 +67,10 @@ bool vp_img_parse_output (const char *text, VpImgOutput *ret_output);
 /* -t and -T: the names are known and checked; the page cache is used in any
  * case, and what is made is flushed in any case. */
 bool vp_img_parse_cache (const char *text, const char *what);
-/* "64k"; complains with the suffixes there are. */
+/* "64k"; complains with the suffixes there are.  what: "image size". */
 bool vp_img_parse_size (const char *text, uint64_t *ret_size);
+bool vp_img_parse_number (const char *what, const char *text, uint64_t min,
+                          uint64_t max, uint64_t *ret_number);
 /* "a=1,b=x,,y" appended as NAME, VALUE pairs (",," is a comma); a name alone
  * has the value "on". */
 void vp_img_split_options (GPtrArray *pairs, const char *text);

@@ -16,6 +16,10 @@ libvprov_image_la_CPPFLAGS = $(AM_CPPFLAGS) $(GLIB_CFLAGS) $(ZLIB_CFLAGS) \
 	$(ZSTD_CFLAGS)
 libvprov_image_la_LIBADD = $(GLIB_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS)
 
+# How large an image will be.
+libvprov_image_la_SOURCES += storage/measure.c storage/measure.h \
+	storage/qcow2-measure.c
+
 # Volumes by name.
 libvprov_image_la_SOURCES += storage/autofd.h storage/pool.c \
 	storage/pool-dir.c storage/pool-kind.h
@@ -36,3 +40,4 @@ vprov_img_LDADD = libvprov-image.la
 
 # Preallocated images.
 libvprov_image_la_SOURCES += storage/holes.c storage/qcow2-holes.c
+vprov_img_SOURCES += storage/img-measure.c storage/img-dd.c

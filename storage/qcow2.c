@@ -420,6 +420,7 @@ const VpFormat vp_format_qcow2 = {
   .supports_backing = true,
   .probe = qcow2_probe,
   .create = qcow2_create,
+  .footprint = qcow2_footprint,
   .open = qcow2_open,
   .close = qcow2_close,
   .get_size = qcow2_get_size,

@@ -240,6 +240,9 @@ void qcow2_free_codecs (Qcow2 *q);
 /* qcow2-create.c */
 bool qcow2_create (VpFile *file, const VpCreateOptions *options,
                    GError **error);
+/* ---- qcow2-measure.c */
+bool qcow2_footprint (const VpCreateOptions *options, VpFootprint *ret_print,
+                      GError **error);
 
 /* qcow2-check.c */
 bool qcow2_check (gpointer state, VpRepair repair, const VpProgress *progress,

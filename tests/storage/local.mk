@@ -21,6 +21,9 @@ dist_check_SCRIPTS += tests/storage/img-verbs.sh
 TESTS += tests/storage/img-verbs.sh
 dist_check_SCRIPTS += tests/storage/img-interop.sh
 TESTS += tests/storage/img-interop.sh
+EXTRA_DIST += tests/storage/img-functions.sh
+dist_check_SCRIPTS += tests/storage/img-measure.sh tests/storage/img-dd.sh
+TESTS += tests/storage/img-measure.sh tests/storage/img-dd.sh
 
 check_PROGRAMS += tests/storage/test-sandbox
 TESTS += tests/storage/test-sandbox

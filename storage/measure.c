@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* measure: the format says what its tables take and in which unit it stores
+ * guest bytes; here the units are counted that the source has something in.
+ * Written zeros count: only a copy would find them out. */
+#include "config.h"
+
+#include "storage/measure.h"
+
+#include <string.h>
+
+#include "storage/error.h"
+
+static bool
+too_large (GError **error)
+{
+  g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+                       "The image size is too large (try using a larger "
+                       "cluster size)");
+  return false;
+}
+
+/* Bytes of the units that hold anything. */
+static bool
+count_used (VpImage *source, uint64_t size, uint64_t unit, uint64_t *ret_used,
+            GError **error)
+{
+  uint64_t offset = 0, used = 0;
+
+  while (offset < size) {
+    VpExtent extent;
+    if (!vp_image_map (source, offset, size - offset, &extent, error))
+      return false;
+    uint64_t end = offset + extent.length;
+    if (extent.data) {
+      /* On to the end of its last unit, which is counted once. */
+      end = vp_round_up (end, unit);
+      used += end - vp_round_down (offset, unit);
+    }
+    offset = end;
+  }
+  *ret_used = used;
+  return true;
+}
+
+/* Only what both sides can hold.  XXX: bitmaps are not read yet. */
+static bool
+measure_bitmaps (const VpCreateOptions *options, VpImage *source,
+                 VpMeasure *measure, GError **error)
+{
+  g_auto (VpImageInfo) info = { 0 };
+
+  if (!source || !vp_image_get_info (source, &info, error))
+    return source == NULL;
+  measure->has_bitmaps =
+      options->compat != 2 && info.compat && strcmp (info.compat, "0.10") != 0;
+  return true;
+}
+
+bool
+vp_measure_image (const VpFormat *format, const VpCreateOptions *options,
+                  VpImage *source, VpMeasure *ret_measure, GError **error)
+{
+  VpCreateOptions wanted = *options;
+  VpFootprint print = { .unit = 512 };
+  uint64_t total, used = 0;
+
+  if (source)
+    wanted.size = vp_image_get_size (source);
+  if (wanted.size > VP_MAX_VIRTUAL_SIZE)
+    return too_large (error);
+  wanted.size = vp_round_up (wanted.size, 512);
+  if (format->footprint && !format->footprint (&wanted, &print, error))
+    return false;
+  total = vp_round_up (wanted.size, print.unit);
+
+  bool whole = !format->footprint || (source && wanted.backing_name) ||
+               wanted.preallocation == VP_PREALLOCATION_FALLOC ||
+               wanted.preallocation == VP_PREALLOCATION_FULL;
+  if (whole)
+    used = total;
+  else if (source &&
+           !count_used (source, wanted.size, print.unit, &used, error))
+    return false;
+
+  VpMeasure measure = { 0 };
+  if (__builtin_add_overflow (print.overhead, total,
+                              &measure.fully_allocated) ||
+      measure.fully_allocated > INT64_MAX)
+    return too_large (error);
+  measure.required = print.overhead + used;
+  if (format->footprint && !measure_bitmaps (options, source, &measure, error))
+    return false;
+  *ret_measure = measure;
+  return true;
+}

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What the tests of vprov-img's verbs share; read by them, not run.  It leaves
+# them in an empty folder, with $img to call.
+set -u
+img=$(cd "${VP_BUILDDIR:-.}" && pwd)/vprov-img
+dir=$(mktemp -d "${TMPDIR:-/tmp}/vprov-img-XXXXXX") || exit 99
+trap 'rm -rf "$dir"' EXIT
+cd "$dir" || exit 99
+mkdir scratch # what the functions write
+n=0
+
+have () { command -v "$1" > /dev/null; }
+
+# Tools of others run in a cage: they are no safe judges of odd images.
+theirs () { prlimit --as=4294967296 --cpu=20 timeout 20 "$@"; }
+
+ok () {
+  n=$((n + 1))
+  if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else
+    echo "not ok $n - $2"
+    cat scratch/* 2> /dev/null | sed 's/^/# /'
+  fi
+  rm -f scratch/*
+}
+
+skip () {
+  n=$((n + 1))
+  echo "ok $n - $2 # SKIP $1"
+}
+
+finish () { echo "1..$n"; }
+
+# expect STATUS WORDS ARGUMENT...: the exit status, and words on stdout or
+# stderr ("" for any)
+expect () {
+  want=$1 words=$2
+  shift 2
+  "$img" "$@" > scratch/out 2> scratch/err
+  got=$? result=1
+  if [ "$got" -eq "$want" ]; then
+    if [ -z "$words" ] || grep -qF -e "$words" scratch/out scratch/err; then
+      result=0
+    fi
+  else
+    echo "status $got, not $want" > scratch/status
+  fi
+  ok $result "$* -> $want $words"
+}
+
+# says nothing at all
+silent () {
+  "$img" "$@" > scratch/out 2> scratch/err
+  got=$?
+  [ "$got" -eq 0 ] && [ ! -s scratch/out ] && [ ! -s scratch/err ]
+  ok $? "$* says nothing"
+}
+
+# same ARGUMENT...: both tools give the same output, messages and status.  $reset
+# is run before each, $look after it, with what it prints compared too.
+reset=: look=:
+same () {
+  for tool in qemu-img "$img"; do
+    name=${tool##*/}
+    eval "$reset"
+    theirs "$tool" "$@" > "scratch/$name.out" 2> "scratch/$name.err"
+    echo "status $?" >> "scratch/$name.out"
+    eval "$look" >> "scratch/$name.out" 2>&1
+    cat "scratch/$name.out" "scratch/$name.err" |
+      sed 's/qemu-img/vprov-img/g' > "scratch/$name"
+    rm "scratch/$name.out" "scratch/$name.err"
+  done
+  cmp -s scratch/qemu-img scratch/vprov-img
+  ok $? "$*"
+}

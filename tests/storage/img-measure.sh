@@ -1,0 +1,71 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# vprov-img measure: the very numbers of qemu-img.
+# shellcheck disable=SC2034 # variables of the functions
+. "${VP_SRCDIR:-.}/tests/storage/img-functions.sh"
+
+expect 0 "required size: 1073741824" measure --size 1G
+expect 0 "fully allocated size: 1074135040" measure -O qcow2 --size 1G
+expect 0 '"required": 393216,' measure -O qcow2 --size 1G --output=json
+expect 1 "Either --size N or one filename must be specified." measure
+if ! have qemu-img; then
+  skip "qemu-img is not there to compare with" "numbers"
+  finish
+  exit 0
+fi
+
+for cs in 512 4k 64k 2M; do
+  for bits in 1 16 64; do
+    same measure -O qcow2 -o cluster_size=$cs,refcount_bits=$bits --size 100G
+  done
+  for size in 0 1 512 65537 3000001 1T; do
+    same measure -O qcow2 -o cluster_size=$cs --size $size
+  done
+  same measure -O qcow2 -o cluster_size=$cs,compat=0.10 --size 10G
+done
+for how in off metadata falloc full; do
+  same measure -O qcow2 -o preallocation=$how --size 1G
+done
+for o in cluster_size=3 compat=0.10,refcount_bits=1 size=2G lazy_refcounts=on backing_file=x \
+  compression_type=zstd foo=1; do
+  same measure -O qcow2 -o $o --size 1G
+done
+same measure --size 1000
+same measure --size 1000 --output=json
+same measure -O raw -o preallocation=full --size 1000
+same measure -O raw -o foo=1 --size 1000
+for size in 7E 8E x -5 1Q ""; do
+  same measure --size "$size"
+  same measure -O qcow2 --size "$size"
+done
+same measure -O nonsense --size 1G
+same measure --size 1G -f raw
+same measure --size 1G x
+same measure x x
+same measure none
+same measure --output=xml --size 1G
+
+# What is in an image.
+theirs qemu-img create -q -f qcow2 a.qcow2 1G
+theirs qemu-io -c "write 1M 3M" -c "write -z 5M 1M" -c "write 100M 1000" \
+  -c "write 777M 70k" a.qcow2 > /dev/null
+theirs qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 over.qcow2 2G
+theirs qemu-io -c "write 1G 70k" -c "write -z 1M 64k" over.qcow2 > /dev/null
+theirs qemu-img convert -c -O qcow2 a.qcow2 packed.qcow2
+theirs qemu-img create -q -f qcow2 -o compat=0.10 old.qcow2 100M
+head -c 3000001 /dev/urandom > odd.raw
+truncate -s 5M sparse.raw
+printf x | dd of=sparse.raw bs=1 seek=2100000 conv=notrunc 2> /dev/null
+for i in a.qcow2 over.qcow2 packed.qcow2 old.qcow2 "-f raw odd.raw" \
+  "-f raw sparse.raw"; do
+  for o in cluster_size=512 cluster_size=64k cluster_size=2M compat=0.10 \
+    preallocation=full backing_file=x; do
+    # shellcheck disable=SC2086 # words
+    same measure -O qcow2 -o $o $i
+  done
+  # shellcheck disable=SC2086
+  same measure $i
+done
+same measure -O qcow2 --output=json a.qcow2
+same measure -f qcow2 odd.raw
+finish
