@@ -57,6 +57,7 @@ open_layer (VpFile *file, const char *format_name, VpImageFlags flags,
   image->file = vp_file_ref (file);
   image->state = state;
   image->flags = flags;
+  image->transfer = vp_transfer_new ();
   g_auto (VpImageInfo) info = { 0 };
   if (!format->info (state, &info, error))
     return NULL;
@@ -183,7 +184,7 @@ vp_image_free (VpImage *image)
     VpImage *backing = image->backing;
     image->format->close (image->state);
     vp_file_unref (image->file);
-    g_free (image->packed_unit);
+    vp_transfer_free (image->transfer);
     g_free (image);
     image = backing;
   }

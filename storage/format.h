@@ -24,6 +24,7 @@
 
 #include <glib.h>
 
+#include "storage/codec.h"
 #include "storage/file.h"
 #include "storage/layout.h"
 #include "storage/progress.h"
@@ -48,7 +49,7 @@ typedef enum {
   VP_RUN_ZERO,           /* reads as zeros, no place of its own */
   VP_RUN_ZERO_ALLOCATED, /* reads as zeros, a place is kept for it */
   VP_RUN_DATA,
-  VP_RUN_COMPRESSED, /* through read_compressed () */
+  VP_RUN_COMPRESSED, /* packed; a unit is unpacked as a whole */
 } VpRunKind;
 
 typedef struct {
@@ -56,8 +57,12 @@ typedef struct {
   uint64_t length; /* guest bytes, never 0 */
   VpFile *file;    /* borrowed from the driver; NULL where there is no place */
   uint64_t offset; /* in file; COMPRESSED: of the packed bytes */
-  uint64_t packed; /* COMPRESSED: most bytes that they can take */
   bool shared;     /* somebody else counts on it: not writable in place */
+  /* COMPRESSED: */
+  VpCodecKind codec;
+  uint64_t packed; /* most bytes that they can take in file */
+  size_t unit;     /* bytes of the whole unit, unpacked */
+  size_t skip;     /* bytes of it before the run's first */
 } VpRun;
 
 /* A place for guest bytes [guest, guest + length).  Where in_place is false
@@ -70,7 +75,14 @@ typedef struct {
   uint64_t length;
   uint64_t head, tail;
   bool in_place;
+  uint64_t packed; /* from reserve_packed: bytes in file; else 0 */
 } VpPlace;
+
+/* How a format packs its units. */
+typedef struct {
+  VpCodecKind codec;
+  uint64_t unit; /* guest bytes, all of them packed as one */
+} VpPacking;
 
 /* ---- facts -------------------------------------------------------------- */
 
@@ -188,14 +200,19 @@ struct VpFormat {
 
   bool (*map) (gpointer state, uint64_t offset, uint64_t length, VpRun *ret_run,
                GError **error);
-  /* One whole unit (cluster_size bytes) that run names. */
-  bool (*read_compressed) (gpointer state, const VpRun *run, uint8_t *unit,
-                           GError **error);
   bool (*reserve) (gpointer state, uint64_t offset, uint64_t length,
                    VpPlace *ret_place, GError **error);
   bool (*link) (gpointer state, const VpPlace *place, GError **error);
   /* The data could not be written: give the place back. */
   void (*unreserve) (gpointer state, const VpPlace *place);
+  /* Packed units, all three or none.  packing: false where this image cannot
+   * have any.  reserve_packed: a place for the unit at offset in len bytes,
+   * fewer than the unit; the caller writes them at place.offset of place.file,
+   * then calls link_packed, or unreserve. */
+  bool (*packing) (gpointer state, VpPacking *ret_packing);
+  bool (*reserve_packed) (gpointer state, uint64_t offset, uint64_t len,
+                          VpPlace *ret_place, GError **error);
+  bool (*link_packed) (gpointer state, const VpPlace *place, GError **error);
   /* Whole units only.  ret_done = 0: cannot, write the zeros yourself. */
   bool (*zero) (gpointer state, uint64_t offset, uint64_t length, bool unmap,
                 uint64_t *ret_done, GError **error);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "storage/image.h"
+#include "storage/transfer.h"
 
 /* What a file has said last of its holes (holes.c). */
 typedef struct {
@@ -21,10 +22,7 @@ struct VpImage {
   uint64_t cluster_size; /* 0: none */
   VpImage *backing;      /* owned */
   bool backing_missing;  /* it has one, and nobody wanted it opened */
-  /* The compressed unit that was read last. */
-  uint8_t *packed_unit;
-  uint64_t packed_offset;
-  bool packed_valid;
+  VpTransfer *transfer;  /* owned */
   VpHoles holes;
 };
 

@@ -42,7 +42,7 @@ check_writable (VpImage *image, uint64_t offset, uint64_t length,
                  "%s: opened read-only", image->file->name);
     return false;
   }
-  image->packed_valid = false;
+  vp_transfer_forget (image->transfer);
   return check_range (image, offset, length, error);
 }
 
@@ -86,50 +86,17 @@ resolve (VpImage *image, uint64_t offset, uint64_t length, Answer *ret_answer,
 }
 
 static bool
-read_packed (VpImage *layer, const VpRun *run, uint64_t offset, uint8_t *to,
-             size_t len, GError **error)
+fetch (const Answer *answer, uint8_t *to, size_t len, GError **error)
 {
-  uint64_t unit = vp_image_get_cluster_size (layer);
-  uint64_t within = offset & (unit - 1);
-  g_return_val_if_fail (vp_range_ok (within, len, unit), false);
-  if (!layer->packed_unit)
-    layer->packed_unit = g_malloc ((size_t) unit);
-  if (!layer->packed_valid || layer->packed_offset != run->offset) {
-    layer->packed_valid = false;
-    if (!layer->format->read_compressed (layer->state, run, layer->packed_unit,
-                                         error))
-      return false;
-    layer->packed_offset = run->offset;
-    layer->packed_valid = true;
+  VpImage *layer = answer->layer;
+  if (answer->run.kind == VP_RUN_UNALLOCATED && layer->backing_missing) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
+                 "%s: these bytes are in its backing file, which was not "
+                 "opened",
+                 layer->file->name);
+    return false;
   }
-  memcpy (to, layer->packed_unit + within, len);
-  return true;
-}
-
-static bool
-fetch (const Answer *answer, uint64_t offset, uint8_t *to, size_t len,
-       GError **error)
-{
-  const VpRun *run = &answer->run;
-  switch (run->kind) {
-  case VP_RUN_DATA:
-    return vp_file_read (run->file, run->offset, to, len, error);
-  case VP_RUN_COMPRESSED:
-    return read_packed (answer->layer, run, offset, to, len, error);
-  case VP_RUN_UNALLOCATED:
-    if (answer->layer->backing_missing) {
-      g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
-                   "%s: these bytes are in its backing file, which was not "
-                   "opened",
-                   answer->layer->file->name);
-      return false;
-    }
-    memset (to, 0, len);
-    return true;
-  case VP_RUN_ZERO:
-  case VP_RUN_ZERO_ALLOCATED:
-  default: memset (to, 0, len); return true;
-  }
+  return vp_transfer_read (layer->transfer, &answer->run, to, len, error);
 }
 
 static bool
@@ -141,7 +108,7 @@ read_bytes (VpImage *image, uint64_t offset, uint8_t *to, size_t len,
     if (!resolve (image, offset, len, &answer, error))
       return false;
     size_t part = (size_t) answer.run.length;
-    if (!fetch (&answer, offset, to, part, error))
+    if (!fetch (&answer, to, part, error))
       return false;
     offset += part;
     to += part;
@@ -210,8 +177,8 @@ fill_old (VpImage *image, const VpPlace *place, uint64_t guest, uint64_t len,
   if (guest < size &&
       !read_bytes (image, guest, old, (size_t) MIN (len, size - guest), error))
     return false;
-  return vp_file_write (place->file, place->offset + (guest - place->guest),
-                        old, (size_t) len, error);
+  return vp_transfer_write (image->transfer, place, guest, old, (size_t) len,
+                            error);
 }
 
 static bool
@@ -220,8 +187,8 @@ fill_place (VpImage *image, const VpPlace *place, const uint8_t *from,
 {
   uint64_t end = place->guest + place->length;
   return fill_old (image, place, place->guest, place->head, error) &&
-         vp_file_write (place->file, place->offset + place->head, from, len,
-                        error) &&
+         vp_transfer_write (image->transfer, place, place->guest + place->head,
+                            from, len, error) &&
          fill_old (image, place, end - place->tail, place->tail, error);
 }
 
@@ -258,6 +225,79 @@ vp_image_write (VpImage *image, uint64_t offset, const void *buffer, size_t len,
 {
   return check_writable (image, offset, len, error) &&
          write_bytes (image, offset, buffer, len, error);
+}
+
+/* ---- packed writing ----------------------------------------------------- */
+
+bool
+vp_image_get_packing (VpImage *image, VpPacking *ret_packing)
+{
+  return image->format->packing &&
+         image->format->packing (image->state, ret_packing);
+}
+
+static bool
+put_packed (VpImage *image, uint64_t offset, const uint8_t *packed, size_t len,
+            GError **error)
+{
+  const VpFormat *format = image->format;
+  VpPlace place;
+  if (!format->reserve_packed (image->state, offset, len, &place, error))
+    return false;
+  if (vp_file_write (place.file, place.offset, packed, len, error))
+    return format->link_packed (image->state, &place, error);
+  if (format->unreserve)
+    format->unreserve (image->state, &place);
+  return false;
+}
+
+/* len is a whole unit but at the end of the image. */
+static bool
+write_unit (VpImage *image, const VpPacking *packing, uint64_t offset,
+            const uint8_t *from, size_t len, GError **error)
+{
+  g_autofree uint8_t *padded = NULL;
+  size_t packed_len;
+  const uint8_t *unit = from;
+  if (len < packing->unit) {
+    unit = padded = g_malloc0 ((size_t) packing->unit);
+    memcpy (padded, from, len);
+  }
+  const uint8_t *packed = vp_transfer_pack (
+      image->transfer, packing, VP_CODEC_LEVEL_DEFAULT, unit, &packed_len);
+  return packed ? put_packed (image, offset, packed, packed_len, error)
+                : write_bytes (image, offset, from, len, error);
+}
+
+bool
+vp_image_write_compressed (VpImage *image, uint64_t offset, const void *buffer,
+                           size_t len, GError **error)
+{
+  const uint8_t *from = buffer;
+  VpPacking packing;
+  if (!check_writable (image, offset, len, error))
+    return false;
+  if (!vp_image_get_packing (image, &packing)) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                 "%s: cannot hold compressed data", image->file->name);
+    return false;
+  }
+  bool at_end = offset + len == vp_image_get_size (image);
+  if (offset % packing.unit != 0 || (len % packing.unit != 0 && !at_end)) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                 "%s: compressed data is written in whole clusters",
+                 image->file->name);
+    return false;
+  }
+  while (len > 0) {
+    size_t part = (size_t) MIN (len, packing.unit);
+    if (!write_unit (image, &packing, offset, from, part, error))
+      return false;
+    offset += part;
+    from += part;
+    len -= part;
+  }
+  return true;
 }
 
 /* ---- zeros -------------------------------------------------------------- */

@@ -76,6 +76,15 @@ bool vp_image_read (VpImage *image, uint64_t offset, void *buffer, size_t len,
                     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool vp_image_write (VpImage *image, uint64_t offset, const void *buffer,
                      size_t len, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The same, packed; a unit that does not shrink is stored plain.  Whole units
+ * (clusters), the last one of the image may be short
+ * (VP_IMAGE_ERROR_USAGE); VP_IMAGE_ERROR_UNSUPPORTED where the image cannot
+ * hold packed ones. */
+bool vp_image_write_compressed (VpImage *image, uint64_t offset,
+                                const void *buffer, size_t len,
+                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Can it hold packed units, and of what kind? */
+bool vp_image_get_packing (VpImage *image, VpPacking *ret_packing);
 /* Afterwards the range reads as zeros.  unmap: its space may be given back. */
 bool vp_image_zero (VpImage *image, uint64_t offset, uint64_t length,
                     bool unmap, GError **error) G_GNUC_WARN_UNUSED_RESULT;

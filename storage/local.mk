@@ -4,6 +4,8 @@ noinst_LTLIBRARIES += libvprov-image.la
 libvprov_image_la_SOURCES = storage/pool.h storage/error.c storage/error.h \
 	storage/chain.c storage/check.c storage/check.h \
 	storage/cluster-set.c storage/cluster-set.h \
+	storage/codec.c storage/codec.h \
+	storage/transfer.c storage/transfer.h \
 	storage/copy.c storage/copy.h storage/file.c storage/file.h \
 	storage/format.h storage/formats.c storage/formats.h \
 	storage/image-internal.h storage/image.c storage/image.h \
@@ -13,8 +15,9 @@ libvprov_image_la_SOURCES = storage/pool.h storage/error.c storage/error.h \
 	storage/qcow2-snapshot.c storage/qcow2.c storage/qcow2.h \
 	storage/raw.c storage/table.c storage/table.h
 libvprov_image_la_CPPFLAGS = $(AM_CPPFLAGS) $(GLIB_CFLAGS) $(ZLIB_CFLAGS) \
-	$(ZSTD_CFLAGS)
-libvprov_image_la_LIBADD = $(GLIB_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS)
+	$(ZSTD_CFLAGS) $(DEFLATE_CFLAGS) $(ISAL_CFLAGS)
+libvprov_image_la_LIBADD = $(GLIB_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS) \
+	$(DEFLATE_LIBS) $(ISAL_LIBS)
 
 # How large an image will be.
 libvprov_image_la_SOURCES += storage/measure.c storage/measure.h \

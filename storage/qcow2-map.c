@@ -41,10 +41,16 @@ l2_index (const Qcow2 *q, uint64_t offset)
 
 /* "Compressed Clusters Descriptor": x = 62 - (cluster_bits - 8) bits of host
  * offset, then the number of further 512-byte sectors. */
+unsigned
+qcow2_packed_bits (const Qcow2 *q)
+{
+  return 62 - (q->header.cluster_bits - 8);
+}
+
 Qcow2Packed
 qcow2_unpack_entry (const Qcow2 *q, uint64_t entry)
 {
-  unsigned bits = 62 - (q->header.cluster_bits - 8);
+  unsigned bits = qcow2_packed_bits (q);
   uint64_t mask = (UINT64_C (1) << bits) - 1;
   uint64_t sectors = (entry & ~(QCOW2_COPIED | QCOW2_COMPRESSED)) >> bits;
   uint64_t offset = entry & mask;
@@ -157,6 +163,9 @@ qcow2_map (gpointer state, uint64_t offset, uint64_t length, VpRun *ret_run,
     run.file = q->file;
     run.offset = packed.offset;
     run.packed = packed.length;
+    run.codec = q->header.compression_type ? VP_CODEC_ZSTD : VP_CODEC_DEFLATE;
+    run.unit = (size_t) q->cluster_size;
+    run.skip = (size_t) within;
   } else if (first.host) {
     run.file = q->file;
     run.offset = first.host + within;
@@ -241,15 +250,22 @@ set_entry (Qcow2 *q, uint64_t table, uint8_t *l2, uint64_t index, uint64_t raw)
   vp_tables_dirty (q->tables, table, (size_t) index * 8, 8, QCOW2_ORDER_MAP);
 }
 
+/* One count for each host cluster that a place in bytes touches. */
+static void
+free_packed (Qcow2 *q, uint64_t offset, uint64_t length)
+{
+  uint64_t first = vp_round_down (offset, q->cluster_size);
+  uint64_t end = vp_round_up (offset + length, q->cluster_size);
+  vp_tables_free_later (q->tables, first, end - first);
+}
+
 /* What an entry named is no longer named by it. */
 static void
 free_entry (Qcow2 *q, uint64_t raw)
 {
   if (raw & QCOW2_COMPRESSED) {
     Qcow2Packed packed = qcow2_unpack_entry (q, raw);
-    uint64_t first = vp_round_down (packed.offset, q->cluster_size);
-    uint64_t end = vp_round_up (packed.offset + packed.length, q->cluster_size);
-    vp_tables_free_later (q->tables, first, end - first);
+    free_packed (q, packed.offset, packed.length);
   } else if (raw & QCOW2_OFFSET_MASK)
     vp_tables_free_later (q->tables, raw & QCOW2_OFFSET_MASK, q->cluster_size);
 }
@@ -347,12 +363,37 @@ qcow2_link (gpointer state, const VpPlace *place, GError **error)
   return true;
 }
 
+bool
+qcow2_prepare_entry (Qcow2 *q, uint64_t guest, GError **error)
+{
+  uint64_t table;
+  uint8_t *l2;
+  return own_l2 (q, guest, true, &table, &l2, error);
+}
+
+bool
+qcow2_change_entry (Qcow2 *q, uint64_t guest, uint64_t raw, GError **error)
+{
+  uint64_t table;
+  uint8_t *l2;
+  if (!own_l2 (q, guest, true, &table, &l2, error))
+    return false;
+  uint64_t index = l2_index (q, guest);
+  free_entry (q, vp_be64_get (l2 + 8 * index));
+  set_entry (q, table, l2, index, raw);
+  return true;
+}
+
 void
 qcow2_unreserve (gpointer state, const VpPlace *place)
 {
   Qcow2 *q = state;
   uint64_t table;
   uint8_t *l2;
+  if (place->packed > 0) {
+    free_packed (q, place->offset, place->packed);
+    return;
+  }
   if (!own_l2 (q, place->guest, false, &table, &l2, NULL) || !l2)
     return; /* a leak */
   uint64_t index = l2_index (q, place->guest);

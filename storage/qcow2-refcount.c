@@ -362,6 +362,10 @@ qcow2_allocate (Qcow2 *q, uint64_t wanted, bool exact, uint64_t *ret_offset,
     cluster = MAX (q->free_hint, 1);
   }
   uint64_t offset = cluster << q->header.cluster_bits;
+  /* Taken for something else: its last packed user had gone. */
+  if (q->packed_end >> q->header.cluster_bits >= cluster &&
+      q->packed_end >> q->header.cluster_bits < cluster + count)
+    q->packed_end = 0;
   if (!qcow2_check_overlap (q, offset, count << q->header.cluster_bits,
                             error) ||
       !take (q, cluster, count, error))

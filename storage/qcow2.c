@@ -303,7 +303,6 @@ qcow2_close (gpointer state)
   g_free (q->backing_name);
   g_free (q->backing_format);
   g_free (q->data_file);
-  qcow2_free_codecs (q);
   g_free (q);
 }
 
@@ -389,7 +388,7 @@ qcow2_flush (gpointer state, GError **error)
   Qcow2 *q = state;
   if (q->broken)
     return qcow2_corrupt (q, error, "marked as corrupt; nothing is written");
-  if (!vp_tables_flush (q->tables, error))
+  if (!qcow2_round_file (q, error) || !vp_tables_flush (q->tables, error))
     return false;
   /* What was freed is counted down only now; a cut before the second round
    * leaks it. */
@@ -427,7 +426,9 @@ const VpFormat vp_format_qcow2 = {
   .info = qcow2_info,
   .backing = qcow2_backing,
   .map = qcow2_map,
-  .read_compressed = qcow2_read_compressed,
+  .packing = qcow2_packing,
+  .reserve_packed = qcow2_reserve_packed,
+  .link_packed = qcow2_link_packed,
   .reserve = qcow2_reserve,
   .link = qcow2_link,
   .unreserve = qcow2_unreserve,

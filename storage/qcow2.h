@@ -112,7 +112,7 @@ typedef struct {
   GBytes *header_tail;     /* what we do not know of the header, or NULL */
   uint32_t n_bitmaps;
   uint64_t bitmaps_offset, bitmaps_size;
-  gpointer inflater, zstd; /* made when first needed */
+  uint64_t packed_end; /* the next packed unit may go here; 0: nowhere */
 } Qcow2;
 
 /* qcow2-header.c */
@@ -215,6 +215,14 @@ typedef struct {
   uint64_t length; /* bytes that it can take at most */
 } Qcow2Packed;
 Qcow2Packed qcow2_unpack_entry (const Qcow2 *q, uint64_t entry);
+/* Width of the host offset in a compressed entry. */
+unsigned qcow2_packed_bits (const Qcow2 *q);
+/* Makes the tables for the entry of a guest offset. */
+bool qcow2_prepare_entry (Qcow2 *q, uint64_t guest,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Sets that entry to raw; what it named before goes to the quarantine. */
+bool qcow2_change_entry (Qcow2 *q, uint64_t guest, uint64_t raw,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool qcow2_map (gpointer state, uint64_t offset, uint64_t length,
                 VpRun *ret_run, GError **error);
 bool qcow2_reserve (gpointer state, uint64_t offset, uint64_t length,
@@ -233,9 +241,12 @@ bool qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
 bool qcow2_has_holes (gpointer state);
 
 /* qcow2-packed.c */
-bool qcow2_read_compressed (gpointer state, const VpRun *run, uint8_t *unit,
-                            GError **error);
-void qcow2_free_codecs (Qcow2 *q);
+bool qcow2_packing (gpointer state, VpPacking *ret_packing);
+bool qcow2_reserve_packed (gpointer state, uint64_t offset, uint64_t len,
+                           VpPlace *ret_place, GError **error);
+bool qcow2_link_packed (gpointer state, const VpPlace *place, GError **error);
+/* Before a flush. */
+bool qcow2_round_file (Qcow2 *q, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* qcow2-create.c */
 bool qcow2_create (VpFile *file, const VpCreateOptions *options,

@@ -62,6 +62,11 @@ TESTS += tests/storage/test-image
 tests_storage_test_image_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_image_LDADD = $(engine_ldadd)
 
+check_PROGRAMS += tests/storage/test-packed
+TESTS += tests/storage/test-packed
+tests_storage_test_packed_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_packed_LDADD = $(engine_ldadd) $(ZLIB_LIBS)
+
 check_PROGRAMS += tests/storage/test-crash
 TESTS += tests/storage/test-crash
 tests_storage_test_crash_CPPFLAGS = $(engine_cppflags)
@@ -84,6 +89,7 @@ tests_storage_test_fuzz_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_fuzz_LDADD = $(engine_ldadd)
 
 LONG_TESTS += tests/storage/test-image tests/storage/test-crash \
+	tests/storage/test-packed \
 	tests/storage/test-samples tests/storage/test-interop
 
 check_PROGRAMS += tests/storage/test-qcow2-header

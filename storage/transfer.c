@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* transfer: one run in, one place out.  Between two calls it keeps the unit
+ * that was unpacked last, for readers that come in small steps. */
+#include "config.h"
+
+#include "storage/transfer.h"
+
+#include <string.h>
+
+#include "storage/error.h"
+
+#define KINDS 3
+
+struct VpTransfer {
+  VpCodec *codecs[KINDS];
+  VpCodec *packer;
+  VpCodecKind packer_kind;
+  int packer_level;
+  uint8_t *packed;
+  size_t packed_len;
+  uint8_t *unit;
+  size_t unit_len;
+  /* Whose unit it is. */
+  VpFile *unit_file; /* NULL: nobody's; not owned, only compared */
+  uint64_t unit_offset;
+};
+
+VpTransfer *
+vp_transfer_new (void)
+{
+  return g_new0 (VpTransfer, 1);
+}
+
+void
+vp_transfer_free (VpTransfer *transfer)
+{
+  if (!transfer)
+    return;
+  for (unsigned i = 0; i < KINDS; i++)
+    vp_codec_free (transfer->codecs[i]);
+  vp_codec_free (transfer->packer);
+  g_free (transfer->packed);
+  g_free (transfer->unit);
+  g_free (transfer);
+}
+
+void
+vp_transfer_forget (VpTransfer *transfer)
+{
+  transfer->unit_file = NULL;
+}
+
+static VpCodec *
+codec_for (VpTransfer *transfer, VpCodecKind kind)
+{
+  VpCodec **codec = &transfer->codecs[kind];
+  if (!*codec)
+    *codec = vp_codec_new (kind, VP_CODEC_LEVEL_DEFAULT);
+  return *codec;
+}
+
+static void
+grow (uint8_t **buffer, size_t *have, size_t need)
+{
+  if (*have >= need)
+    return;
+  g_free (*buffer);
+  *buffer = g_malloc (need);
+  *have = need;
+}
+
+static bool
+unpack (VpTransfer *transfer, const VpRun *run, uint8_t *to, GError **error)
+{
+  uint64_t size;
+  if (!vp_file_get_size (run->file, &size, error))
+    return false;
+  /* The last sectors of a file may be missing, all of them may not. */
+  if (run->offset >= size) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+                 "%s: a compressed cluster lies past the end of the file "
+                 "(0x%" G_GINT64_MODIFIER "x)",
+                 run->file->name, run->offset);
+    return false;
+  }
+  size_t len = (size_t) MIN (run->packed, size - run->offset);
+  grow (&transfer->packed, &transfer->packed_len, len);
+  if (!vp_file_read (run->file, run->offset, transfer->packed, len, error))
+    return false;
+  if (vp_codec_unpack (codec_for (transfer, run->codec), transfer->packed, len,
+                       to, run->unit))
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+               "%s: the compressed cluster at 0x%" G_GINT64_MODIFIER
+               "x cannot be unpacked",
+               run->file->name, run->offset);
+  return false;
+}
+
+static bool
+read_packed (VpTransfer *transfer, const VpRun *run, uint8_t *to, size_t len,
+             GError **error)
+{
+  g_return_val_if_fail (vp_range_ok (run->skip, len, run->unit), false);
+  if (len == run->unit)
+    return unpack (transfer, run, to, error);
+  if (transfer->unit_file != run->file ||
+      transfer->unit_offset != run->offset) {
+    transfer->unit_file = NULL;
+    grow (&transfer->unit, &transfer->unit_len, run->unit);
+    if (!unpack (transfer, run, transfer->unit, error))
+      return false;
+    transfer->unit_file = run->file;
+    transfer->unit_offset = run->offset;
+  }
+  memcpy (to, transfer->unit + run->skip, len);
+  return true;
+}
+
+bool
+vp_transfer_read (VpTransfer *transfer, const VpRun *run, uint8_t *to,
+                  size_t len, GError **error)
+{
+  switch (run->kind) {
+  case VP_RUN_DATA:
+    return vp_file_read (run->file, run->offset, to, len, error);
+  case VP_RUN_COMPRESSED: return read_packed (transfer, run, to, len, error);
+  case VP_RUN_UNALLOCATED:
+  case VP_RUN_ZERO:
+  case VP_RUN_ZERO_ALLOCATED:
+  default: memset (to, 0, len); return true;
+  }
+}
+
+bool
+vp_transfer_write (VpTransfer *transfer, const VpPlace *place, uint64_t guest,
+                   const uint8_t *from, size_t len, GError **error)
+{
+  return vp_file_write (place->file, place->offset + (guest - place->guest),
+                        from, len, error);
+}
+
+const uint8_t *
+vp_transfer_pack (VpTransfer *transfer, const VpPacking *packing, int level,
+                  const uint8_t *unit, size_t *ret_len)
+{
+  if (transfer->packer && (transfer->packer_kind != packing->codec ||
+                           transfer->packer_level != level))
+    g_clear_pointer (&transfer->packer, vp_codec_free);
+  if (!transfer->packer) {
+    transfer->packer = vp_codec_new (packing->codec, level);
+    transfer->packer_kind = packing->codec;
+    transfer->packer_level = level;
+  }
+  size_t len = (size_t) packing->unit;
+  grow (&transfer->packed, &transfer->packed_len, len);
+  if (!vp_codec_pack (transfer->packer, unit, len, transfer->packed, len - 1,
+                      ret_len))
+    return NULL;
+  return transfer->packed;
+}
