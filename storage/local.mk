@@ -12,6 +12,8 @@ libvprov_image_la_SOURCES = storage/pool.h storage/error.c storage/error.h \
 	storage/layout.c storage/layout.h storage/progress.c \
 	storage/progress.h storage/qcow2-check.c storage/qcow2-create.c \
 	storage/qcow2-header.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
+	storage/progress.h storage/qcow2-create.c \
+	storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
 	storage/qcow2-snapshot.c storage/qcow2.c storage/qcow2.h \
 	storage/raw.c storage/table.c storage/table.h
 libvprov_image_la_CPPFLAGS = $(AM_CPPFLAGS) $(GLIB_CFLAGS) $(ZLIB_CFLAGS) \
@@ -22,6 +24,12 @@ libvprov_image_la_LIBADD = $(GLIB_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS) \
 # How large an image will be.
 libvprov_image_la_SOURCES += storage/measure.c storage/measure.h \
 	storage/qcow2-measure.c
+
+# The check.
+libvprov_image_la_SOURCES += storage/cluster-counts.c \
+	storage/cluster-counts.h storage/qcow2-check.c storage/qcow2-check.h \
+	storage/qcow2-check-map.c storage/qcow2-check-refcount.c \
+	storage/qcow2-repair.c
 
 # Volumes by name.
 libvprov_image_la_SOURCES += storage/autofd.h storage/pool.c \

@@ -2,296 +2,144 @@
 
 /* qcow2-check: counts all references anew and compares.
  *
- *     1  every table that the header names, and every L1
- *     2  each L2 table once, however many snapshots share it
- *     3  counted against stored refcounts, refblock by refblock
- *     4  repair: refcounts first, then the COPIED flags that follow from them
+ *     1  stored refcounts, refblock by refblock, into bytes
+ *     2  every table that the header names, and every L1
+ *     3  each L2 table once, however many snapshots share it
+ *     4  counted against stored
+ *     5  repair: entries, then refcounts, then the COPIED flags that follow
+ *        from them, then the header's marks
  *
- * Counts are 16-bit pages made where a reference falls, so that memory follows
- * the data and not the file's length.  A fault is noted and passed by; nothing
- * found here is trusted. */
+ * Tables are read once, in the order of the file.  A fault is noted and passed
+ * by; nothing found here is trusted. */
 #include "config.h"
 
-#include "storage/qcow2.h"
+#include "storage/qcow2-check.h"
 
-#include "storage/check.h"
+#include <stdarg.h>
+#include <string.h>
+
 #include "storage/error.h"
 
-#define PAGE_BITS      12u
-#define PAGE_LEN       (UINT64_C (1) << PAGE_BITS)
-#define MAX_PAGES      16384u /* 128 MiB */
-#define MAX_L1_ENTRIES (UINT64_C (1) << 26)
-#define MAX_COUNT      UINT16_MAX
+#define MIN_BUDGET ((size_t) 128 << 20)
+#define READ_SIZE  ((size_t) 1 << 20)
+#define READ_GAP   ((uint64_t) 64 << 10)
 
-typedef struct {
-  uint64_t offset;
-  uint32_t paths; /* L1 entries that lead here */
-  bool active;    /* one of them in the active L1 */
-} Table;
+void
+qcow2_check_note (Qcow2Check *check, const char *format, ...)
+{
+  va_list args;
+  if (check->quiet)
+    return;
+  va_start (args, format);
+  g_autofree char *text = g_strdup_vprintf (format, args);
+  va_end (args);
+  vp_check_result_note (check->result, "%s", text);
+}
 
-typedef struct {
-  Qcow2 *q;
-  VpRepair repair;
-  const VpProgress *progress;
-  VpCheckResult *result;
-  GHashTable *pages;  /* number -> uint16_t[PAGE_LEN] */
-  GHashTable *tables; /* offset -> Table, owned by l2 */
-  GPtrArray *l2;      /* Table, in the order of the L1s */
-  uint64_t file_end;
-  uint64_t highest; /* cluster with a reference */
-  uint64_t end;     /* highest cluster with a reference or a refcount */
-  uint64_t n_l1_entries;
-  uint64_t unfixable; /* references without a refblock */
-  bool changed;
-} Check;
-
-#define X64 "0x%" G_GINT64_MODIFIER "x"
-
-#define CORRUPT(check, ...)                                                    \
-  do {                                                                         \
-    (check)->result->corruptions++;                                            \
-    vp_check_result_note ((check)->result, "ERROR " __VA_ARGS__);              \
-  } while (0)
+bool
+qcow2_too_large (const Qcow2Check *check, GError **error)
+{
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+               "%s: too large, or too scattered, to be checked",
+               check->q->file->name);
+  return false;
+}
 
 /* ---- counting ----------------------------------------------------------- */
 
-static uint16_t *
-get_page (const Check *check, uint64_t cluster)
-{
-  uint64_t number = cluster >> PAGE_BITS;
-  return g_hash_table_lookup (check->pages, &number);
-}
-
-static bool
-add_reference (Check *check, uint64_t cluster, uint32_t times, GError **error)
-{
-  uint16_t *page = get_page (check, cluster);
-  if (!page) {
-    if (g_hash_table_size (check->pages) >= MAX_PAGES) {
-      g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
-                   "%s: too large, or too scattered, to be checked",
-                   check->q->file->name);
-      return false;
-    }
-    uint64_t *key = g_new (uint64_t, 1);
-    *key = cluster >> PAGE_BITS;
-    page = g_new0 (uint16_t, PAGE_LEN);
-    g_hash_table_insert (check->pages, key, page);
-  }
-  uint32_t sum = page[cluster % PAGE_LEN] + MIN (times, MAX_COUNT);
-  page[cluster % PAGE_LEN] = (uint16_t) MIN (sum, MAX_COUNT);
-  check->highest = MAX (check->highest, cluster);
-  return true;
-}
-
-static uint64_t
-get_references (const Check *check, uint64_t cluster)
-{
-  const uint16_t *page = get_page (check, cluster);
-  return page ? page[cluster % PAGE_LEN] : 0;
-}
-
-/* A table, or guest data, at [offset, offset + length). */
-static bool
-count_range (Check *check, const char *what, uint64_t offset, uint64_t length,
-             uint32_t times, GError **error)
+/* The last cluster of the file may be there in part, so what reaches less than
+ * a cluster past the end is sound. */
+bool
+qcow2_count_range (Qcow2Check *check, uint64_t offset, uint64_t length,
+                   uint64_t times, GError **error)
 {
   Qcow2 *q = check->q;
   if (length == 0)
     return true;
-  uint64_t end = vp_round_up (check->file_end, q->cluster_size);
   if (!vp_range_ok (offset, length, QCOW2_MAX_OFFSET) ||
-      vp_round_down (offset, q->cluster_size) >= end) {
-    CORRUPT (check, "%s points past the end of the file (" X64 ")", what,
-             offset);
-    return true;
-  }
+      (offset + length > check->file_end &&
+       offset + length - check->file_end >= q->cluster_size)) {
+    check->result->corruptions += times;
+    qcow2_check_note (check,
+                      "ERROR: counting reference for region exceeding the end "
+                      "of the file by one cluster or more: offset " X64
+                      " size " X64,
+                      offset, length);
+    if (!vp_range_ok (offset, length, QCOW2_MAX_OFFSET))
+      return true;
+  } else if (offset + length > check->n_clusters << q->header.cluster_bits)
+    check->spills = true;
+  /* Past the end too, so that a repair gives that place to nobody else. */
   uint64_t first = offset >> q->header.cluster_bits;
-  uint64_t last = (offset + length - 1) >> q->header.cluster_bits;
-  for (uint64_t cluster = first; cluster <= last; cluster++)
-    if (!add_reference (check, cluster, times, error))
-      return false;
-  return true;
+  uint64_t end = ((offset + length - 1) >> q->header.cluster_bits) + 1;
+  end = MIN (end, vp_counts_get_size (check->counts));
+  return first >= end ||
+         vp_counts_add (check->counts, first, end - first, times) ||
+         qcow2_too_large (check, error);
 }
 
-static bool
-count_table (Check *check, const char *what, uint64_t offset, uint64_t length,
-             GError **error)
-{
-  if (offset & (check->q->cluster_size - 1)) {
-    CORRUPT (check, "%s is not cluster aligned (" X64 ")", what, offset);
-    return true;
-  }
-  return count_range (check, what, offset, length, 1, error);
-}
+/* ---- reading ------------------------------------------------------------ */
 
-/* ---- L1 tables ---------------------------------------------------------- */
-
-/* "COPIED: set iff the refcount is exactly one." */
-static bool
-check_copied (Check *check, const char *what, uint64_t raw, uint64_t offset,
-              GError **error)
-{
-  uint64_t refcount;
-  if (!qcow2_get_refcount (check->q, offset >> check->q->header.cluster_bits,
-                           &refcount, NULL))
-    refcount = 0; /* the refblock's own fault is reported elsewhere */
-  if ((refcount == 1) != ((raw & QCOW2_COPIED) != 0))
-    CORRUPT (check, "OFLAG_COPIED %s: entry=" X64 " refcount=%" PRIu64, what,
-             raw, refcount);
-  return vp_tables_trim (check->q->tables, error);
-}
-
-static void
-note_l2 (Check *check, uint64_t offset, bool active)
-{
-  Table *table = g_hash_table_lookup (check->tables, &offset);
-  if (!table) {
-    table = g_new0 (Table, 1);
-    table->offset = offset;
-    g_hash_table_insert (check->tables, &table->offset, table);
-    g_ptr_array_add (check->l2, table);
-  }
-  table->paths++;
-  table->active = table->active || active;
-}
-
-static bool
-count_l1_entry (Check *check, uint64_t raw, bool active, GError **error)
-{
-  Qcow2 *q = check->q;
-  uint64_t offset = raw & QCOW2_OFFSET_MASK;
-  if (raw & QCOW2_L1_RESERVED)
-    CORRUPT (check, "L1 entry " X64 " has reserved bits set", raw);
-  if (offset == 0)
-    return true;
-  if (offset & (q->cluster_size - 1)) {
-    CORRUPT (check, "L2 table is not cluster aligned (" X64 ")", offset);
-    return true;
-  }
-  if (!count_range (check, "L2 table", offset, q->cluster_size, 1, error))
-    return false;
-  if (offset < check->file_end)
-    note_l2 (check, offset, active);
-  return !active || check_copied (check, "L2 table", raw, offset, error);
-}
-
-static bool
-count_l1 (Check *check, uint64_t offset, uint64_t entries, bool active,
-          GError **error)
-{
-  uint8_t buffer[4096];
-  if (entries * 8 > VP_MAX_TABLE_SIZE) {
-    CORRUPT (check, "L1 table is too large (%" PRIu64 " entries)", entries);
-    return true;
-  }
-  check->n_l1_entries += entries;
-  if (check->n_l1_entries > MAX_L1_ENTRIES) {
-    check->result->check_errors++;
-    vp_check_result_note (check->result,
-                          "too many L1 entries in all snapshots");
-    return true;
-  }
-  if (!count_table (check, "L1 table", offset, entries * 8, error))
-    return false;
-  for (uint64_t i = 0; i < entries; i++) {
-    size_t at = (size_t) (i * 8 % sizeof buffer);
-    if (at == 0 &&
-        !vp_file_read (check->q->file, offset + i * 8, buffer,
-                       (size_t) MIN (sizeof buffer, (entries - i) * 8), error))
-      return false;
-    if (!count_l1_entry (check, vp_be64_get (buffer + at), active, error))
-      return false;
-  }
-  return true;
-}
-
-/* ---- L2 tables ---------------------------------------------------------- */
-
+/* What is known about holes round the place that we read. */
 typedef struct {
-  const Table *table;
-  uint64_t next_offset; /* where the next cluster would be contiguous */
-} Walk;
-
-static void
-count_shape (Check *check, Walk *walk, uint64_t offset)
-{
-  VpCheckResult *result = check->result;
-  result->allocated_clusters++;
-  if (walk->next_offset && offset != walk->next_offset)
-    result->fragmented_clusters++;
-  walk->next_offset = offset + check->q->cluster_size;
-}
+  uint64_t from, to;
+  bool data;
+} Extent;
 
 static bool
-count_packed (Check *check, Walk *walk, uint64_t raw, GError **error)
+is_hole (Qcow2Check *check, Extent *extent, uint64_t offset, uint64_t length)
 {
-  Qcow2Packed packed = qcow2_unpack_entry (check->q, raw);
-  if (raw & QCOW2_COPIED)
-    CORRUPT (check, "compressed cluster has OFLAG_COPIED: entry=" X64, raw);
-  if (walk->table->active) {
-    check->result->allocated_clusters++;
-    check->result->compressed_clusters++;
-    check->result->fragmented_clusters++;
+  if (offset >= check->file_end)
+    return true;
+  if (offset < extent->from || offset >= extent->to) {
+    uint64_t reach = 0;
+    if (!vp_file_extent (check->q->file, offset, check->file_end - offset,
+                         &extent->data, &reach, NULL))
+      extent->data = true;
+    extent->from = offset;
+    extent->to = offset + reach;
   }
-  /* The last sectors may lie past the end of the file: only what begins
-   * there is wrong. */
-  return count_range (check, "compressed cluster", packed.offset, packed.length,
-                      walk->table->paths, error);
+  return !extent->data && offset + length <= extent->to;
 }
 
-static bool
-count_l2_entry (Check *check, Walk *walk, uint64_t raw, GError **error)
+bool
+qcow2_read_tables (Qcow2Check *check, guint n, Qcow2OffsetOf offset_of,
+                   size_t size, Qcow2Visit visit, GError **error)
 {
-  Qcow2 *q = check->q;
-  if (raw == 0)
-    return true;
-  if (raw & QCOW2_COMPRESSED)
-    return count_packed (check, walk, raw, error);
-  uint64_t reserved = QCOW2_L2_RESERVED;
-  if (q->header.version < 3)
-    reserved |= QCOW2_ZERO;
-  if (raw & reserved)
-    CORRUPT (check, "L2 entry " X64 " has reserved bits set", raw);
-  uint64_t offset = raw & QCOW2_OFFSET_MASK;
-  if (offset == 0)
-    return true;
-  if (offset & (q->cluster_size - 1)) {
-    CORRUPT (check, "data cluster is not cluster aligned: entry=" X64, raw);
-    return true;
-  }
-  if (walk->table->active)
-    count_shape (check, walk, offset);
-  if (!count_range (check, "data cluster", offset, q->cluster_size,
-                    walk->table->paths, error))
-    return false;
-  return !walk->table->active ||
-         check_copied (check, "data cluster", raw, offset, error);
-}
-
-static bool
-count_l2 (Check *check, GError **error)
-{
-  Qcow2 *q = check->q;
-  size_t size = (size_t) q->cluster_size;
-  g_autofree uint8_t *buffer = g_malloc (size);
-  for (guint i = 0; i < check->l2->len; i++) {
-    Walk walk = { .table = g_ptr_array_index (check->l2, i) };
-    if (!vp_progress_update (check->progress, i, check->l2->len, error) ||
-        !vp_file_read (q->file, walk.table->offset, buffer, size, error))
+  size_t most = MAX (READ_SIZE, size);
+  g_autofree uint8_t *buffer = g_malloc (most);
+  uint64_t from = 0, to = 0; /* of the buffer */
+  Extent extent = { 0 };
+  for (guint i = 0; i < n; i++) {
+    uint64_t offset = offset_of (check, i);
+    if (i % 64 == 0 && !vp_progress_update (check->progress, i, n, error))
       return false;
-    for (size_t at = 0; at < size; at += 8)
-      if (!count_l2_entry (check, &walk, vp_be64_get (buffer + at), error))
+    if (is_hole (check, &extent, offset, size))
+      continue;
+    if (offset < from || offset + size > to) {
+      from = offset;
+      to = offset + size;
+      for (guint k = i + 1; k < n; k++) {
+        uint64_t next = offset_of (check, k);
+        if (next - from + size > most || next > to + READ_GAP)
+          break;
+        to = MAX (to, next + size);
+      }
+      if (!vp_file_read (check->q->file, from, buffer, (size_t) (to - from),
+                         error))
         return false;
+    }
+    if (!visit (check, i, buffer + (offset - from), error))
+      return false;
   }
-  return vp_progress_update (check->progress, check->l2->len, check->l2->len,
-                             error);
+  return vp_progress_update (check->progress, n, n, error);
 }
 
 /* ---- other tables ------------------------------------------------------- */
 
 static bool
-count_bitmap (Check *check, uint64_t offset, uint32_t entries, GError **error)
+count_bitmap (Qcow2Check *check, uint64_t offset, uint32_t entries,
+              GError **error)
 {
   Qcow2 *q = check->q;
   uint64_t length = (uint64_t) entries * 8;
@@ -299,16 +147,21 @@ count_bitmap (Check *check, uint64_t offset, uint32_t entries, GError **error)
     CORRUPT (check, "bitmap table is too large");
     return true;
   }
-  if (!count_table (check, "bitmap table", offset, length, error) ||
-      !vp_range_ok (offset, length, check->file_end))
-    return !error || !*error;
-  g_autofree uint8_t *table = g_malloc (MAX ((size_t) length, 1));
-  if (!vp_file_read (q->file, offset, table, (size_t) length, error))
+  if (!qcow2_count_range (check, offset, length, 1, error))
     return false;
+  g_autofree uint8_t *table = g_malloc (MAX ((size_t) length, 1));
+  if (!vp_range_ok (offset, length, QCOW2_MAX_OFFSET) ||
+      !vp_file_read (q->file, offset, table, (size_t) length, error))
+    return !error || !*error;
   for (uint32_t i = 0; i < entries; i++) {
-    uint64_t data = vp_be64_get (table + 8 * (size_t) i) & QCOW2_OFFSET_MASK;
-    if (data &&
-        !count_table (check, "bitmap data", data, q->cluster_size, error))
+    uint64_t raw = vp_be64_get (table + 8 * (size_t) i);
+    uint64_t data = raw & QCOW2_OFFSET_MASK;
+    if ((raw & UINT64_C (0xff000000000001fe)) || (data && raw & 1) ||
+        data & (q->cluster_size - 1)) {
+      CORRUPT (check, "bitmap table entry " X64 " is invalid", raw);
+      continue;
+    }
+    if (data && !qcow2_count_range (check, data, q->cluster_size, 1, error))
       return false;
   }
   return true;
@@ -317,7 +170,7 @@ count_bitmap (Check *check, uint64_t offset, uint32_t entries, GError **error)
 /* Bitmaps whose autoclear bit is gone are out of date; their clusters leak,
  * as the specification has it. */
 static bool
-count_bitmaps (Check *check, GError **error)
+count_bitmaps (Qcow2Check *check, GError **error)
 {
   Qcow2 *q = check->q;
   if (!(q->header.autoclear & QCOW2_AUTOCLEAR_BITMAPS) || q->n_bitmaps == 0)
@@ -328,7 +181,7 @@ count_bitmaps (Check *check, GError **error)
     CORRUPT (check, "bitmap directory is misplaced (" X64 ")", at);
     return true;
   }
-  if (!count_table (check, "bitmap directory", at, q->bitmaps_size, error))
+  if (!qcow2_count_range (check, at, q->bitmaps_size, 1, error))
     return false;
   for (uint32_t i = 0; i < q->n_bitmaps && at + 24 <= end; i++) {
     uint8_t entry[24];
@@ -344,259 +197,144 @@ count_bitmaps (Check *check, GError **error)
 }
 
 static bool
-count_refblocks (Check *check, GError **error)
+count_snapshot_l1 (Qcow2Check *check, const Qcow2Snapshot *snapshot,
+                   GError **error)
 {
-  Qcow2 *q = check->q;
-  for (uint64_t i = 0; i < q->reftable_entries; i++) {
-    uint64_t raw = vp_be64_get (qcow2_reftable (q) + 8 * i);
-    if (raw == 0)
-      continue;
-    if (raw & QCOW2_TABLE_RESERVED || raw & (q->cluster_size - 1)) {
-      CORRUPT (check,
-               "refcount block %" PRIu64
-               " is not cluster aligned; refcount table entry "
-               "corrupted",
-               i);
-      continue;
-    }
-    if (!count_range (check, "refcount block", raw, q->cluster_size, 1, error))
-      return false;
-    uint64_t references = get_references (check, raw >> q->header.cluster_bits);
-    if (references > 1)
-      CORRUPT (check, "refcount block %" PRIu64 " refcount=%" PRIu64, i,
-               references);
+  const VpSnapshot *facts = snapshot->facts;
+  if (snapshot->l1_offset & (check->q->cluster_size - 1)) {
+    CORRUPT (check,
+             "snapshot %s (%s) l1_offset=" X64 ": L1 table is not cluster "
+             "aligned; snapshot table entry corrupted",
+             facts->id, facts->name, snapshot->l1_offset);
+    return true;
   }
-  return true;
+  if (snapshot->l1_entries > VP_MAX_TABLE_SIZE / 8) {
+    CORRUPT (check,
+             "snapshot %s (%s) l1_size=%#" PRIx32 ": L1 table is too large; "
+             "snapshot table entry corrupted",
+             facts->id, facts->name, snapshot->l1_entries);
+    return true;
+  }
+  return qcow2_count_l1 (check, snapshot->l1_offset, snapshot->l1_entries,
+                         false, error);
 }
 
 static bool
-count_all (Check *check, GError **error)
+count_l1_tables (Qcow2Check *check, GError **error)
 {
   Qcow2 *q = check->q;
   const Qcow2Header *h = &q->header;
-  if (!count_table (check, "header", 0, q->cluster_size, error) ||
-      !count_l1 (check, h->l1_offset, h->l1_entries, true, error))
+  if (!qcow2_count_l1 (check, h->l1_offset, h->l1_entries, true, error))
     return false;
-  for (guint i = 0; i < q->snapshots->len; i++) {
-    const Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, i);
-    if (!count_l1 (check, snapshot->l1_offset, snapshot->l1_entries, false,
-                   error))
+  for (guint i = 0; i < q->snapshots->len; i++)
+    if (!count_snapshot_l1 (check, g_ptr_array_index (q->snapshots, i), error))
       return false;
-  }
-  return count_table (check, "snapshot table", h->snapshots_offset,
-                      q->snapshots_end - h->snapshots_offset, error) &&
-         count_bitmaps (check, error) &&
-         count_table (check, "refcount table", h->reftable_offset,
-                      q->reftable_entries * 8, error) &&
-         count_refblocks (check, error) && count_l2 (check, error);
+  return true;
 }
 
-/* ---- comparing ---------------------------------------------------------- */
-
-static bool
-mend_refcount (Check *check, uint64_t cluster, uint64_t references,
-               bool *ret_mended, GError **error)
+bool
+qcow2_count_all (Qcow2Check *check, bool refcounts, GError **error)
 {
   Qcow2 *q = check->q;
-  uint64_t most = q->header.refcount_order == 6
-                      ? UINT64_MAX
-                      : (UINT64_C (1) << (1u << q->header.refcount_order)) - 1;
-  *ret_mended = references <= most && references < MAX_COUNT;
-  if (!*ret_mended)
-    return true;
-  check->changed = true;
-  return qcow2_set_refcount (q, cluster, references, error);
+  const Qcow2Header *h = &q->header;
+  check->n_l1_entries = 0;
+  check->flag_faults = 0;
+  check->spills = false;
+  check->faulty_l1 = check->rebuild = false;
+  g_array_set_size (check->l2, 0);
+  vp_counts_clear_counted (check->counts);
+  if (!qcow2_count_range (check, 0, q->cluster_size, 1, error) ||
+      !count_l1_tables (check, error) ||
+      !qcow2_count_range (check, h->snapshots_offset,
+                          q->snapshots_end - h->snapshots_offset, 1, error) ||
+      !count_bitmaps (check, error))
+    return false;
+  if (refcounts && (!qcow2_count_range (check, h->reftable_offset,
+                                        q->reftable_entries * 8, 1, error) ||
+                    !qcow2_count_refblocks (check, error)))
+    return false;
+  return qcow2_count_l2 (check, error);
 }
 
+/* ---- the whole ---------------------------------------------------------- */
+
 static bool
-compare_cluster (Check *check, uint64_t cluster, uint64_t refcount,
-                 GError **error)
+make_counts (Qcow2Check *check, GError **error)
+{
+  Qcow2 *q = check->q;
+  uint64_t used;
+  if (!vp_file_get_size (q->file, &check->file_end, error) ||
+      !vp_file_get_used (q->file, &used, error))
+    return false;
+  check->n_clusters =
+      vp_round_up (check->file_end, q->cluster_size) >> q->header.cluster_bits;
+  /* References past the end are kept as far as an allocation might come. */
+  uint64_t reach =
+      MAX (MIN (4 * check->n_clusters + (1 << 20), VP_COUNTS_MAX_CLUSTERS),
+           check->n_clusters + 1);
+  uint64_t budget = (used >> q->header.cluster_bits) * 4;
+  check->counts = vp_counts_new (
+      reach, MAX (MIN_BUDGET, (size_t) MIN (budget, SIZE_MAX / 4)));
+  if (check->counts)
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+               "%s: the file is too long to be checked", q->file->name);
+  return false;
+}
+
+static void
+reset_result (Qcow2Check *check)
 {
   VpCheckResult *result = check->result;
-  uint64_t references = get_references (check, cluster);
-  bool mended = false;
-  /* A count that ran into its limit may be anything above. */
-  if (refcount == references ||
-      (references == MAX_COUNT && refcount > references))
-    return true;
-  bool leak = refcount > references;
-  if (check->repair == VP_REPAIR_ALL ||
-      (leak && check->repair == VP_REPAIR_LEAKS))
-    if (!mend_refcount (check, cluster, references, &mended, error))
-      return false;
-  vp_check_result_note (
-      result, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
-      mended ? "Repairing"
-      : leak ? "Leaked"
-             : "ERROR",
-      cluster, refcount, references);
-  uint64_t *counter = leak     ? mended ? &result->leaks_fixed : &result->leaks
-                      : mended ? &result->corruptions_fixed
-                               : &result->corruptions;
-  (*counter)++;
-  if (refcount > 0 && !mended)
-    check->end = MAX (check->end, cluster);
-  return true;
+  GPtrArray *messages = result->messages;
+  uint64_t total = result->total_clusters;
+  *result = (VpCheckResult){ .messages = messages, .total_clusters = total };
 }
 
+/* Refcounts do not fit where they are: all anew, then everything is counted
+ * once more, and what is better now was mended. */
 static bool
-is_hole (Check *check, uint64_t offset)
+rebuild (Qcow2Check *check, GError **error)
 {
-  bool data;
-  uint64_t length;
-  return offset >= check->file_end ||
-         (vp_file_extent (check->q->file, offset, check->q->cluster_size, &data,
-                          &length, NULL) &&
-          !data && length >= check->q->cluster_size);
-}
-
-static bool
-compare_block (Check *check, uint64_t number, uint64_t offset, GError **error)
-{
-  Qcow2 *q = check->q;
-  uint64_t count = UINT64_C (1) << q->refblock_bits;
-  uint64_t first = number << q->refblock_bits;
-  if (is_hole (check, offset) && first > check->highest)
-    return true;
-  for (uint64_t i = 0; i < count; i++) {
-    uint64_t refcount;
-    /* Loaded anew each time: a repair may have moved the cache. */
-    if (!qcow2_get_refcount (q, first + i, &refcount, error) ||
-        !compare_cluster (check, first + i, refcount, error))
-      return false;
-  }
-  return vp_tables_trim (q->tables, error);
-}
-
-static int
-compare_numbers (gconstpointer a, gconstpointer b)
-{
-  uint64_t left = *(const uint64_t *) a, right = *(const uint64_t *) b;
-  return left < right ? -1 : left > right;
-}
-
-/* References to clusters that no refblock counts. */
-static void
-compare_uncounted (Check *check)
-{
-  Qcow2 *q = check->q;
-  g_autoptr (GArray) numbers = g_array_new (false, false, sizeof (uint64_t));
-  GHashTableIter iter;
-  gpointer key;
-  g_hash_table_iter_init (&iter, check->pages);
-  while (g_hash_table_iter_next (&iter, &key, NULL))
-    g_array_append_val (numbers, *(uint64_t *) key);
-  g_array_sort (numbers, compare_numbers);
-  const uint8_t *reftable = qcow2_reftable (q);
-  for (guint n = 0; n < numbers->len; n++) {
-    uint64_t first = g_array_index (numbers, uint64_t, n) << PAGE_BITS;
-    for (uint64_t i = 0; i < PAGE_LEN; i++) {
-      uint64_t block = (first + i) >> q->refblock_bits;
-      uint64_t references = get_references (check, first + i);
-      if (references == 0 || (block < q->reftable_entries &&
-                              vp_be64_get (reftable + 8 * block) != 0))
-        continue;
-      check->unfixable++;
-      CORRUPT (check, "cluster %" PRIu64 " refcount=0 reference=%" PRIu64,
-               first + i, references);
-    }
-  }
-}
-
-static bool
-compare_all (Check *check, GError **error)
-{
-  Qcow2 *q = check->q;
-  for (uint64_t i = 0; i < q->reftable_entries; i++) {
-    uint64_t raw = vp_be64_get (qcow2_reftable (q) + 8 * i);
-    if (raw == 0 || raw & (q->cluster_size - 1) || raw >= QCOW2_MAX_OFFSET)
-      continue;
-    if (!compare_block (check, i, raw, error))
-      return false;
-  }
-  compare_uncounted (check);
-  return true;
-}
-
-/* ---- repair ------------------------------------------------------------- */
-
-/* The flag that refcount and references want; an entry without place or
- * packed keeps its own. */
-static bool
-flag_wanted (Check *check, uint64_t raw, bool *ret_set, GError **error)
-{
-  uint64_t offset = raw & QCOW2_OFFSET_MASK, refcount;
-  if (!qcow2_get_refcount (check->q, offset >> check->q->header.cluster_bits,
-                           &refcount, error))
+  VpCheckResult old = *check->result;
+  qcow2_check_note (check, "Rebuilding refcount structure");
+  check->quiet = true;
+  if (!qcow2_count_all (check, false, error) ||
+      !qcow2_rebuild_refcounts (check, error))
     return false;
-  *ret_set = refcount == 1;
-  return true;
-}
-
-static bool
-mend_flag (Check *check, uint64_t table, size_t size, size_t at, bool is_l2,
-           GError **error)
-{
-  Qcow2 *q = check->q;
-  uint8_t *bytes = vp_tables_load (q->tables, table, size, error);
-  if (!bytes)
+  g_clear_pointer (&check->counts, vp_counts_free);
+  reset_result (check);
+  if (!make_counts (check, error) || !qcow2_load_stored (check, error) ||
+      !qcow2_count_all (check, true, error) ||
+      !qcow2_compare (check, VP_REPAIR_NOTHING, error))
     return false;
-  uint64_t raw = vp_be64_get (bytes + at);
-  bool set;
-  if ((raw & QCOW2_OFFSET_MASK) == 0 || (is_l2 && raw & QCOW2_COMPRESSED) ||
-      (raw & QCOW2_OFFSET_MASK) & (q->cluster_size - 1))
+  check->quiet = false;
+  VpCheckResult *result = check->result;
+  result->corruptions_fixed = old.corruptions_fixed;
+  result->leaks_fixed = old.leaks_fixed;
+  if (result->corruptions < old.corruptions)
+    result->corruptions_fixed += old.corruptions - result->corruptions;
+  if (result->leaks < old.leaks)
+    result->leaks_fixed += old.leaks - result->leaks;
+  if (!check->rebuild)
     return true;
-  if (!flag_wanted (check, raw, &set, error))
-    return false;
-  if (set == ((raw & QCOW2_COPIED) != 0))
-    return true;
-  vp_be64_set (bytes + at, raw ^ QCOW2_COPIED);
-  vp_tables_dirty (q->tables, table, at, 8, QCOW2_ORDER_MAP);
-  check->changed = true;
-  if (check->result->corruptions > 0) {
-    check->result->corruptions--;
-    check->result->corruptions_fixed++;
-  }
-  return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+               "%s: the rebuilt refcount structure is still broken",
+               check->q->file->name);
+  return false;
 }
 
 static bool
-mend_flags (Check *check, GError **error)
+finish_repair (Qcow2Check *check, GError **error)
 {
   Qcow2 *q = check->q;
-  const Qcow2Header *h = &q->header;
-  for (uint32_t i = 0; i < h->l1_entries; i++)
-    if (!mend_flag (check, h->l1_offset, (size_t) h->l1_entries * 8,
-                    (size_t) i * 8, false, error))
+  VpCheckResult *result = check->result;
+  uint64_t marks = QCOW2_INCOMPATIBLE_DIRTY | QCOW2_INCOMPATIBLE_CORRUPT;
+  if (result->corruptions == 0 && result->check_errors == 0 &&
+      q->header.version >= 3 && q->header.incompatible & marks) {
+    /* What the marks warn of must be gone for good first. */
+    if (!vp_tables_flush (q->tables, error))
       return false;
-  for (guint i = 0; i < check->l2->len; i++) {
-    const Table *table = g_ptr_array_index (check->l2, i);
-    for (size_t at = 0; table->active && at < q->cluster_size; at += 8)
-      if (!mend_flag (check, table->offset, (size_t) q->cluster_size, at, true,
-                      error))
-        return false;
-    if (!vp_tables_trim (q->tables, error))
-      return false;
-  }
-  return true;
-}
-
-static bool
-finish_repair (Check *check, GError **error)
-{
-  Qcow2 *q = check->q;
-  uint64_t marks =
-      QCOW2_INCOMPATIBLE_DIRTY |
-      (check->repair == VP_REPAIR_ALL ? QCOW2_INCOMPATIBLE_CORRUPT : 0);
-  bool clean =
-      check->result->corruptions == 0 && check->result->check_errors == 0;
-  /* Flags follow refcounts that are right. */
-  if (check->changed || check->repair == VP_REPAIR_ALL)
-    if (check->unfixable == 0 && !mend_flags (check, error))
-      return false;
-  clean = clean ||
-          (check->result->corruptions == 0 && check->result->check_errors == 0);
-  if (clean && q->header.incompatible & marks) {
     q->header.incompatible &= ~marks;
     check->changed = true;
     if (!qcow2_store_cell (q, QCOW2_CELL_INCOMPATIBLE, QCOW2_ORDER_MAP, error))
@@ -605,31 +343,115 @@ finish_repair (Check *check, GError **error)
   return !check->changed || vp_tables_flush (q->tables, error);
 }
 
+/* Entries first, for references follow from them. */
+static bool
+count_and_mend_entries (Qcow2Check *check, GError **error)
+{
+  if (!qcow2_count_all (check, true, error))
+    return false;
+  uint64_t found = check->result->corruptions;
+  if (check->repair != VP_REPAIR_ALL || found == 0)
+    return true;
+  bool was_changed = check->changed;
+  check->changed = false;
+  if (!qcow2_mend_entries (check, error))
+    return false;
+  if (!check->changed) {
+    check->changed = was_changed;
+    return true;
+  }
+  if (!vp_tables_flush (check->q->tables, error))
+    return false;
+  reset_result (check);
+  check->quiet = true;
+  if (!qcow2_count_all (check, true, error))
+    return false;
+  check->quiet = false;
+  if (check->result->corruptions < found)
+    check->result->corruptions_fixed = found - check->result->corruptions;
+  return true;
+}
+
+static bool
+mend_refcounts (Qcow2Check *check, const VpCheckResult *before, guint n_notes,
+                GError **error)
+{
+  VpCheckResult *result = check->result;
+  if (check->rebuild && check->repair == VP_REPAIR_ALL)
+    return rebuild (check, error);
+  if (check->rebuild) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+                 "%s: the refcount structures must be rebuilt; repair with "
+                 "\"-r all\"",
+                 check->q->file->name);
+    return false;
+  }
+  if (result->leaks == before->leaks &&
+      result->corruptions == before->corruptions)
+    return true;
+  /* Once more, and its notes instead of those. */
+  if (result->messages && result->messages->len > n_notes)
+    g_ptr_array_set_size (result->messages, (gint) n_notes);
+  result->leaks = before->leaks;
+  result->corruptions = before->corruptions;
+  return qcow2_compare (check, check->repair, error);
+}
+
+static bool
+run (Qcow2Check *check, GError **error)
+{
+  VpCheckResult *result = check->result;
+  if (!make_counts (check, error) || !qcow2_load_stored (check, error) ||
+      !count_and_mend_entries (check, error))
+    return false;
+  VpCheckResult before = *result;
+  guint n_notes = result->messages ? result->messages->len : 0;
+  if (!qcow2_compare (check, VP_REPAIR_NOTHING, error))
+    return false;
+  if (check->repair == VP_REPAIR_NOTHING) {
+    result->corruptions += check->flag_faults;
+    return true;
+  }
+  if (!mend_refcounts (check, &before, n_notes, error))
+    return false;
+  bool sound = result->corruptions == 0 && result->check_errors == 0 &&
+               result->leaks == 0;
+  return qcow2_mend_flags (check, check->repair == VP_REPAIR_ALL && sound,
+                           error) &&
+         finish_repair (check, error);
+}
+
 bool
 qcow2_check (gpointer state, VpRepair repair, const VpProgress *progress,
              VpCheckResult *result, GError **error)
 {
   Qcow2 *q = state;
-  if (repair != VP_REPAIR_NOTHING && !vp_tables_flush (q->tables, error))
+  /* Tables are read past the cache. */
+  if (q->writable && vp_tables_is_dirty (q->tables) &&
+      !vp_tables_flush (q->tables, error))
     return false;
-  Check check = {
-    .q = q, .repair = repair, .progress = progress, .result = result
+  g_autoptr (GArray) l2 = g_array_new (false, false, sizeof (Qcow2L2));
+  g_autoptr (GArray) blocks = g_array_new (false, false, sizeof (uint64_t));
+  Qcow2Check check = {
+    .q = q,
+    .repair = repair,
+    .progress = progress,
+    .result = result,
+    .l2 = l2,
+    .broken_blocks = blocks,
+    .max_refcount =
+        q->header.refcount_order == 6
+            ? UINT64_MAX
+            : (UINT64_C (1) << (1u << q->header.refcount_order)) - 1,
   };
-  if (!vp_file_get_size (q->file, &check.file_end, error))
-    return false;
-  g_autoptr (GHashTable) pages =
-      g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, g_free);
-  g_autoptr (GHashTable) tables =
-      g_hash_table_new (g_int64_hash, g_int64_equal);
-  g_autoptr (GPtrArray) l2 = g_ptr_array_new_with_free_func (g_free);
-  check.pages = pages;
-  check.tables = tables;
-  check.l2 = l2;
   result->total_clusters = q->header.size / q->cluster_size +
                            (q->header.size % q->cluster_size != 0);
-  if (!count_all (&check, error) || !compare_all (&check, error))
-    return false;
-  result->image_end_offset = (MAX (check.highest, check.end) + 1)
-                             << q->header.cluster_bits;
-  return repair == VP_REPAIR_NOTHING || finish_repair (&check, error);
+  bool ok = run (&check, error);
+  if (ok) {
+    uint64_t highest;
+    if (vp_counts_highest (check.counts, check.n_compared, &highest))
+      result->image_end_offset = (highest + 1) << q->header.cluster_bits;
+  }
+  vp_counts_free (check.counts);
+  return ok;
 }
