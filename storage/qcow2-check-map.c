@@ -42,7 +42,7 @@ check_flag (Qcow2Check *check, const char *what, uint64_t raw, uint64_t times)
 static int
 compare_l2 (gconstpointer a, gconstpointer b)
 {
-  const Qcow2L2 *left = a, *right = b;
+  const Qcow2CountedL2 *left = a, *right = b;
   return left->offset < right->offset ? -1 : left->offset > right->offset;
 }
 
@@ -53,13 +53,14 @@ merge_l2 (GArray *l2)
   guint kept = 0;
   g_array_sort (l2, compare_l2);
   for (guint i = 0; i < l2->len; i++) {
-    const Qcow2L2 *from = &g_array_index (l2, Qcow2L2, i);
-    Qcow2L2 *last = kept ? &g_array_index (l2, Qcow2L2, kept - 1) : NULL;
+    const Qcow2CountedL2 *from = &g_array_index (l2, Qcow2CountedL2, i);
+    Qcow2CountedL2 *last =
+        kept ? &g_array_index (l2, Qcow2CountedL2, kept - 1) : NULL;
     if (last && last->offset == from->offset) {
       last->paths += from->paths;
       last->active += from->active;
     } else
-      g_array_index (l2, Qcow2L2, kept++) = *from;
+      g_array_index (l2, Qcow2CountedL2, kept++) = *from;
   }
   g_array_set_size (l2, kept);
 }
@@ -67,9 +68,10 @@ merge_l2 (GArray *l2)
 static bool
 note_l2 (Qcow2Check *check, uint64_t offset, bool active, GError **error)
 {
-  Qcow2L2 table = { .offset = offset, .paths = 1, .active = active };
+  Qcow2CountedL2 table = { .offset = offset, .paths = 1, .active = active };
   if (check->l2->len > 0) {
-    Qcow2L2 *last = &g_array_index (check->l2, Qcow2L2, check->l2->len - 1);
+    Qcow2CountedL2 *last =
+        &g_array_index (check->l2, Qcow2CountedL2, check->l2->len - 1);
     if (last->offset == offset) { /* a cheap guard against one for all */
       last->paths++;
       last->active += active;
@@ -141,7 +143,7 @@ qcow2_count_l1 (Qcow2Check *check, uint64_t offset, uint64_t entries,
 /* ---- L2 ----------------------------------------------------------------- */
 
 typedef struct {
-  Qcow2L2 *table;
+  Qcow2CountedL2 *table;
   uint64_t next_offset; /* where the next cluster would be contiguous */
 } Walk;
 
@@ -248,7 +250,7 @@ static bool
 visit_l2 (Qcow2Check *check, guint index, const uint8_t *bytes, GError **error)
 {
   Qcow2 *q = check->q;
-  Walk walk = { .table = &g_array_index (check->l2, Qcow2L2, index) };
+  Walk walk = { .table = &g_array_index (check->l2, Qcow2CountedL2, index) };
   uint64_t entries = UINT64_C (1) << q->l2_bits;
   uint64_t odd =
       QCOW2_COMPRESSED | QCOW2_L2_RESERVED | QCOW2_ZERO | (q->cluster_size - 1);
@@ -274,7 +276,7 @@ visit_l2 (Qcow2Check *check, guint index, const uint8_t *bytes, GError **error)
 static uint64_t
 l2_offset (const Qcow2Check *check, guint index)
 {
-  return g_array_index (check->l2, Qcow2L2, index).offset;
+  return g_array_index (check->l2, Qcow2CountedL2, index).offset;
 }
 
 bool

@@ -430,7 +430,7 @@ qcow2_check (gpointer state, VpRepair repair, const VpProgress *progress,
   if (q->writable && vp_tables_is_dirty (q->tables) &&
       !vp_tables_flush (q->tables, error))
     return false;
-  g_autoptr (GArray) l2 = g_array_new (false, false, sizeof (Qcow2L2));
+  g_autoptr (GArray) l2 = g_array_new (false, false, sizeof (Qcow2CountedL2));
   g_autoptr (GArray) blocks = g_array_new (false, false, sizeof (uint64_t));
   Qcow2Check check = {
     .q = q,

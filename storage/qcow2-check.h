@@ -15,7 +15,7 @@ typedef struct {
   uint32_t paths;  /* L1 entries that lead here */
   uint32_t active; /* ... of the active L1 */
   bool faulty;     /* has entries that a repair could set right */
-} Qcow2L2;
+} Qcow2CountedL2;
 
 typedef struct {
   Qcow2 *q;
@@ -23,7 +23,7 @@ typedef struct {
   const VpProgress *progress;
   VpCheckResult *result;
   VpCounts *counts;
-  GArray *l2; /* of Qcow2L2, by offset once all L1 are read */
+  GArray *l2; /* of Qcow2CountedL2, by offset once all L1 are read */
   uint64_t file_end;
   uint64_t n_clusters; /* of the file; the last may be a part */
   uint64_t n_compared; /* clusters whose refcounts are looked at */

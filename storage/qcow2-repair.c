@@ -70,7 +70,7 @@ mended_entry (const Qcow2 *q, uint64_t raw)
 }
 
 static bool
-mend_l2 (Qcow2Check *check, const Qcow2L2 *table, GError **error)
+mend_l2 (Qcow2Check *check, const Qcow2CountedL2 *table, GError **error)
 {
   Qcow2 *q = check->q;
   size_t size = (size_t) q->cluster_size;
@@ -103,7 +103,7 @@ qcow2_mend_entries (Qcow2Check *check, GError **error)
       return false;
   }
   for (guint i = 0; i < check->l2->len; i++) {
-    const Qcow2L2 *table = &g_array_index (check->l2, Qcow2L2, i);
+    const Qcow2CountedL2 *table = &g_array_index (check->l2, Qcow2CountedL2, i);
     if (table->faulty && !mend_l2 (check, table, error))
       return false;
   }
@@ -140,7 +140,7 @@ mend_flag (Qcow2Check *check, uint64_t table, uint8_t *bytes, size_t at,
 }
 
 static bool
-mend_l2_flags (Qcow2Check *check, const Qcow2L2 *table, bool repair,
+mend_l2_flags (Qcow2Check *check, const Qcow2CountedL2 *table, bool repair,
                GError **error)
 {
   Qcow2 *q = check->q;
@@ -167,8 +167,8 @@ qcow2_mend_flags (Qcow2Check *check, bool repair, GError **error)
     mend_flag (check, h->l1_offset, qcow2_l1 (q), (size_t) i * 8, false,
                repair);
   for (guint i = 0; i < check->l2->len; i++)
-    if (!mend_l2_flags (check, &g_array_index (check->l2, Qcow2L2, i), repair,
-                        error))
+    if (!mend_l2_flags (check, &g_array_index (check->l2, Qcow2CountedL2, i),
+                        repair, error))
       return false;
   return true;
 }
