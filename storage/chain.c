@@ -62,6 +62,8 @@ open_layer (VpFile *file, const char *format_name, VpImageFlags flags,
   if (!format->info (state, &info, error))
     return NULL;
   image->cluster_size = info.cluster_size;
+  image->grain =
+      info.subcluster_size ? info.subcluster_size : MAX (info.cluster_size, 1);
   return g_steal_pointer (&image);
 }
 

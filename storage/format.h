@@ -100,8 +100,10 @@ typedef struct {
   const char *format;
   uint64_t virtual_size; /* bytes */
   uint64_t cluster_size; /* 0: has none */
-  uint64_t file_size;    /* length of the file */
-  uint64_t used_size;    /* what it takes up on the disk */
+  /* What zero and discard take at least; 0: cluster_size. */
+  uint64_t subcluster_size;
+  uint64_t file_size; /* length of the file */
+  uint64_t used_size; /* what it takes up on the disk */
   char *backing_name, *backing_format;
   bool dirty;     /* was not closed well; wants a check */
   bool encrypted; /* recognised, not readable yet */
@@ -140,6 +142,7 @@ typedef struct {
   unsigned refcount_bits; /* 0: 16 */
   bool lazy_refcounts;
   bool zstd; /* compression_type */
+  bool extended_l2;
 } VpCreateOptions;
 
 #define VP_CREATE_OPTIONS_INIT                                                 \
@@ -213,7 +216,8 @@ struct VpFormat {
   bool (*reserve_packed) (gpointer state, uint64_t offset, uint64_t len,
                           VpPlace *ret_place, GError **error);
   bool (*link_packed) (gpointer state, const VpPlace *place, GError **error);
-  /* Whole units only.  ret_done = 0: cannot, write the zeros yourself. */
+  /* Whole units (subcluster_size) only.  ret_done = 0: cannot, write the zeros
+   * yourself. */
   bool (*zero) (gpointer state, uint64_t offset, uint64_t length, bool unmap,
                 uint64_t *ret_done, GError **error);
   /* Whole units only; a hint.  Afterwards the range reads as zeros or as

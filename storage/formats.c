@@ -284,6 +284,8 @@ vp_create_options_set (VpCreateOptions *options, const VpFormat *format,
     return set_refcount_bits (options, name, value, error);
   else if (strcmp (name, "lazy_refcounts") == 0)
     return parse_bool (name, value, &options->lazy_refcounts, error);
+  else if (strcmp (name, "extended_l2") == 0)
+    return parse_bool (name, value, &options->extended_l2, error);
   else if (strcmp (name, "compression_type") == 0)
     return set_compression (options, name, value, error);
   else

@@ -6,8 +6,9 @@
  *     write   reserve -> fill head, body and tail -> link
  *     zero    the driver takes whole units, what is left is written
  *
- * A unit is the format's cluster, or one byte where it has none.  Nothing here
- * knows a format; nothing here trusts what a driver answers about lengths. */
+ * A unit is the format's cluster or subcluster, or one byte where it has none.
+ * Nothing here knows a format; nothing here trusts what a driver answers about
+ * lengths. */
 #include "config.h"
 
 #include "storage/image.h"
@@ -157,7 +158,7 @@ vp_image_map (VpImage *image, uint64_t offset, uint64_t length,
     .compressed = run->kind == VP_RUN_COMPRESSED,
     .has_offset = run->file && run->kind != VP_RUN_COMPRESSED,
     .offset = run->offset,
-    .filename = answer.layer->file->name,
+    .filename = run->file ? run->file->name : answer.layer->file->name,
   };
   return true;
 }
@@ -334,7 +335,7 @@ write_zeros (VpImage *image, uint64_t offset, uint64_t length, bool check,
 static uint64_t
 whole_units (VpImage *image, uint64_t offset, uint64_t length, uint64_t end)
 {
-  uint64_t unit = MAX (vp_image_get_cluster_size (image), 1);
+  uint64_t unit = image->grain;
   if (offset & (unit - 1))
     return 0;
   if (offset + length == end)
@@ -346,7 +347,7 @@ static bool
 zero_range (VpImage *image, uint64_t offset, uint64_t length, bool unmap,
             uint64_t image_end, bool check, GError **error)
 {
-  uint64_t unit = MAX (vp_image_get_cluster_size (image), 1);
+  uint64_t unit = image->grain;
   while (length > 0) {
     uint64_t whole = whole_units (image, offset, length, image_end), done = 0;
     if (whole > 0 &&
@@ -379,7 +380,7 @@ vp_image_discard (VpImage *image, uint64_t offset, uint64_t length,
 {
   if (!check_writable (image, offset, length, error))
     return false;
-  uint64_t unit = MAX (vp_image_get_cluster_size (image), 1);
+  uint64_t unit = image->grain;
   uint64_t skip = vp_round_up (offset, unit) - offset;
   if (skip >= length)
     return true;

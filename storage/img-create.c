@@ -44,8 +44,9 @@ print_formatting (const char *filename, const VpFormat *format,
 
   printf ("Formatting '%s', fmt=%s", filename, format->name);
   if (!raw) {
-    printf (" cluster_size=%" PRIu64 " extended_l2=off",
-            options->cluster_size != 0 ? options->cluster_size : 65536);
+    printf (" cluster_size=%" PRIu64 " extended_l2=%s",
+            options->cluster_size != 0 ? options->cluster_size : 65536,
+            bool_text (options->extended_l2));
     if (options->preallocation != VP_PREALLOCATION_OFF)
       printf (" preallocation=%s", preallocation_text (options->preallocation));
     printf (" compression_type=%s", options->zstd ? "zstd" : "zlib");

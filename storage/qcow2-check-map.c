@@ -197,6 +197,24 @@ count_misaligned (Qcow2Check *check, Walk *walk, uint64_t raw, GError **error)
                             walk->table->paths, error);
 }
 
+/* "Extended L2": a subcluster is not allocated and zero at once, nor
+ * allocated in a cluster that has no place. */
+static void
+check_bitmap (Qcow2Check *check, Walk *walk, Qcow2L2 entry)
+{
+  uint64_t both = entry.bitmap & entry.bitmap >> 32;
+  bool placed = entry.raw & (QCOW2_OFFSET_MASK | QCOW2_COMPRESSED) ||
+                (check->q->external && entry.raw & QCOW2_COPIED);
+  if (!(both & QCOW2_ALL_ALLOCATED) &&
+      (placed || !(entry.bitmap & QCOW2_ALL_ALLOCATED)))
+    return;
+  check->result->corruptions += walk->table->paths;
+  qcow2_check_note (check,
+                    "ERROR l2 entry %" PRIx64
+                    " has an invalid subcluster bitmap: %" PRIx64,
+                    entry.raw, entry.bitmap);
+}
+
 /* n entries that name n clusters in a row, the first as raw says. */
 static bool
 count_run (Qcow2Check *check, Walk *walk, uint64_t raw, uint64_t n,
@@ -206,6 +224,8 @@ count_run (Qcow2Check *check, Walk *walk, uint64_t raw, uint64_t n,
   uint64_t offset = raw & QCOW2_OFFSET_MASK;
   uint64_t first = offset >> q->header.cluster_bits;
   count_shape (check, walk, offset, n);
+  if (q->external) /* another file's clusters are not counted */
+    return true;
   if (first + n <= check->n_clusters) {
     if (!vp_counts_add (check->counts, first, n, walk->table->paths))
       return qcow2_too_large (check, error);
@@ -230,7 +250,7 @@ count_odd_entry (Qcow2Check *check, Walk *walk, uint64_t raw, GError **error)
   uint64_t reserved = QCOW2_L2_RESERVED;
   if (raw & QCOW2_COMPRESSED)
     return count_packed (check, walk, raw, error);
-  if (q->header.version < 3)
+  if (q->header.version < 3 || q->extended)
     reserved |= QCOW2_ZERO;
   if (raw & reserved) {
     walk->table->faulty = walk->table->faulty || raw & QCOW2_L2_RESERVED;
@@ -239,7 +259,7 @@ count_odd_entry (Qcow2Check *check, Walk *walk, uint64_t raw, GError **error)
         check, "ERROR found l2 entry with reserved bits set: %" PRIx64, raw);
   }
   uint64_t offset = raw & QCOW2_OFFSET_MASK;
-  if (offset == 0)
+  if (offset == 0 && !(q->external && raw & QCOW2_COPIED))
     return true;
   if (offset & (q->cluster_size - 1))
     return count_misaligned (check, walk, raw, error);
@@ -255,8 +275,11 @@ visit_l2 (Qcow2Check *check, guint index, const uint8_t *bytes, GError **error)
   uint64_t odd =
       QCOW2_COMPRESSED | QCOW2_L2_RESERVED | QCOW2_ZERO | (q->cluster_size - 1);
   for (uint64_t i = 0, n; i < entries; i += n) {
-    uint64_t raw = vp_be64_get (bytes + 8 * i);
+    Qcow2L2 entry = qcow2_l2_get (q, bytes, i);
+    uint64_t raw = entry.raw;
     n = 1;
+    if (entry.bitmap != 0)
+      check_bitmap (check, &walk, entry);
     if (raw == 0)
       continue;
     if (G_UNLIKELY (raw & odd) || (raw & QCOW2_OFFSET_MASK) == 0) {
@@ -264,7 +287,7 @@ visit_l2 (Qcow2Check *check, guint index, const uint8_t *bytes, GError **error)
         return false;
       continue;
     }
-    while (i + n < entries &&
+    while (!q->extended && i + n < entries &&
            vp_be64_get (bytes + 8 * (i + n)) == raw + n * q->cluster_size)
       n++;
     if (!count_run (check, &walk, raw, n, error))

@@ -23,6 +23,7 @@ typedef struct {
   /* Clusters. */
   uint64_t reftable, refblocks, l1, l2, data, total;
   bool mapped; /* preallocated */
+  bool extended;
 } Plan;
 
 static bool
@@ -62,7 +63,15 @@ check_options (const VpCreateOptions *options, const Plan *plan, GError **error)
     return usage (error, "Non-zlib compression type is only supported with "
                          "compatibility level 1.1 and above (use version=v3 "
                          "or greater)");
-  if (options->backing_name && options->preallocation != VP_PREALLOCATION_OFF)
+  if (plan->version < 3 && options->extended_l2)
+    return usage (error, "Extended L2 entries are only supported with "
+                         "compatibility level 1.1 and above (use version=v3 "
+                         "or greater)");
+  if (options->extended_l2 && cluster_size < UINT64_C (1) << QCOW2_MIN_EXTENDED)
+    return usage (error, "Extended L2 entries are only supported with cluster "
+                         "sizes of at least 16384 bytes");
+  if (options->backing_name && !options->extended_l2 &&
+      options->preallocation != VP_PREALLOCATION_OFF)
     return usage (error, "Backing file and preallocation can only be used at "
                          "the same time if extended_l2 is enabled");
   return true;
@@ -82,9 +91,11 @@ make_plan (const VpCreateOptions *options, Plan *plan, GError **error)
                              ? (unsigned) __builtin_ctz (options->refcount_bits)
                              : 4;
   plan->size = vp_round_up (options->size, 512);
+  plan->extended = options->extended_l2;
   uint64_t per_table = plan->cluster_size / 8;
+  uint64_t per_l2 = per_table / (plan->extended ? 2 : 1);
   uint64_t clusters = divide_up (plan->size, plan->cluster_size);
-  plan->l1_entries = divide_up (clusters, per_table);
+  plan->l1_entries = divide_up (clusters, per_l2);
   if (plan->l1_entries * 8 > VP_MAX_TABLE_SIZE)
     return usage (error, "The image size is too large for this cluster size "
                          "(try a larger one)");
@@ -132,6 +143,8 @@ fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
                     .compression_type = options->zstd };
   if (options->zstd)
     h.incompatible |= QCOW2_INCOMPATIBLE_COMPRESSION;
+  if (options->extended_l2)
+    h.incompatible |= QCOW2_INCOMPATIBLE_EXTENDED_L2;
   if (options->lazy_refcounts)
     h.compatible |= QCOW2_COMPATIBLE_LAZY;
 
@@ -150,17 +163,18 @@ fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
 
 /* ---- tables ------------------------------------------------------------- */
 
-/* n pointers to clusters in a row, spread over whole clusters. */
+/* n pointers to clusters in a row, width bytes each, spread over whole
+ * clusters. */
 static bool
 write_pointers (VpFile *file, const Plan *plan, uint64_t offset, uint64_t n,
-                uint64_t first, uint64_t flags, GError **error)
+                uint64_t first, uint64_t flags, size_t width, GError **error)
 {
   size_t cs = (size_t) plan->cluster_size;
   g_autofree uint8_t *buffer = g_malloc (cs);
   for (uint64_t done = 0; done < n; offset += cs) {
     memset (buffer, 0, cs);
-    for (size_t i = 0; i < cs / 8 && done < n; i++, done++)
-      vp_be64_set (buffer + 8 * i, (first + done) * cs | flags);
+    for (size_t i = 0; i < cs / width && done < n; i++, done++)
+      vp_be64_set (buffer + width * i, (first + done) * cs | flags);
     if (!vp_file_write (file, offset, buffer, cs, error))
       return false;
   }
@@ -192,16 +206,17 @@ write_tables (VpFile *file, const Plan *plan, GError **error)
   uint64_t blocks =
       divide_up (plan->total, plan->cluster_size * 8 >> plan->refcount_order);
   uint64_t refblocks = cluster + plan->reftable;
-  if (!write_pointers (file, plan, cluster * cs, blocks, refblocks, 0, error) ||
+  if (!write_pointers (file, plan, cluster * cs, blocks, refblocks, 0, 8,
+                       error) ||
       !write_refblocks (file, plan, error))
     return false;
   if (!plan->mapped)
     return true;
   uint64_t l1 = refblocks + plan->refblocks, l2 = l1 + plan->l1;
-  return write_pointers (file, plan, l1 * cs, plan->l2, l2, QCOW2_COPIED,
+  return write_pointers (file, plan, l1 * cs, plan->l2, l2, QCOW2_COPIED, 8,
                          error) &&
          write_pointers (file, plan, l2 * cs, plan->data, l2 + plan->l2,
-                         QCOW2_COPIED, error);
+                         QCOW2_COPIED, plan->extended ? 16 : 8, error);
 }
 
 bool

@@ -70,6 +70,11 @@ check_geometry (Qcow2 *q, GError **error)
   q->extended =
       h->version >= 3 && h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2;
   q->l2_bits = h->cluster_bits - (q->extended ? 4 : 3);
+  q->sub_bits = h->cluster_bits - (q->extended ? 5 : 0);
+  if (q->extended && h->cluster_bits < QCOW2_MIN_EXTENDED)
+    return qcow2_corrupt (q, error,
+                          "extended L2 entries need clusters of 16 KiB or "
+                          "more");
   if (h->version >= 3 &&
       (h->header_length < QCOW2_HEADER_V3 || h->header_length % 8 != 0))
     return qcow2_corrupt (q, error, "qcow2 header too short");
@@ -123,8 +128,6 @@ check_features (Qcow2 *q, const uint8_t *head, size_t len, GError **error)
   }
   if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
     return unsupported (q, error, "an external data file is");
-  if (h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2)
-    return unsupported (q, error, "extended L2 entries are");
   if (h->crypt_method > 2)
     return qcow2_corrupt (q, error, "Unsupported encryption method %" PRIu32,
                           h->crypt_method);

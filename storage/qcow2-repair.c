@@ -61,7 +61,7 @@ mended_entry (const Qcow2 *q, uint64_t raw)
 {
   if (raw & QCOW2_COMPRESSED)
     return raw & ~QCOW2_COPIED;
-  raw &= ~QCOW2_L2_RESERVED;
+  raw &= ~(QCOW2_L2_RESERVED | (q->extended ? QCOW2_ZERO : 0));
   /* A place that is kept for a zero cluster and cannot be one. */
   if (raw & QCOW2_ZERO && q->header.version >= 3 &&
       (raw & QCOW2_OFFSET_MASK) & (q->cluster_size - 1))
@@ -79,7 +79,7 @@ mend_l2 (Qcow2Check *check, const Qcow2CountedL2 *table, GError **error)
   uint8_t *l2 = vp_tables_load (q->tables, table->offset, size, error);
   if (!l2)
     return false;
-  for (size_t at = 0; at < size; at += 8) {
+  for (size_t at = 0; at < size; at += qcow2_l2_entry_size (q)) {
     uint64_t raw = vp_be64_get (l2 + at), to = mended_entry (q, raw);
     if (raw == to)
       continue;
@@ -145,13 +145,13 @@ mend_l2_flags (Qcow2Check *check, const Qcow2CountedL2 *table, bool repair,
 {
   Qcow2 *q = check->q;
   size_t size = (size_t) q->cluster_size;
-  if (table->active == 0)
+  if (table->active == 0 || q->external)
     return true;
   uint8_t *l2 = vp_tables_load (q->tables, table->offset, size, error);
   if (!l2)
     return false;
   bool ours = ours_alone (check, table->offset, size, table->paths);
-  for (size_t at = 0; at < size; at += 8)
+  for (size_t at = 0; at < size; at += qcow2_l2_entry_size (q))
     mend_flag (check, table->offset, l2, at, true, repair && ours);
   return vp_tables_trim (q->tables, error);
 }

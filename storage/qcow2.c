@@ -311,7 +311,7 @@ qcow2_open (VpFile *file, VpDriverFlags flags, gpointer *ret_state,
             GError **error)
 {
   Qcow2 *q = g_new0 (Qcow2, 1);
-  q->file = file;
+  q->file = q->data = file;
   q->writable = flags & VP_DRIVER_WRITABLE;
   q->lenient = flags & VP_DRIVER_CHECK;
   q->extensions = qcow2_extensions_new ();
@@ -363,6 +363,8 @@ qcow2_info (gpointer state, VpImageInfo *info, GError **error)
 {
   Qcow2 *q = state;
   info->cluster_size = q->cluster_size;
+  info->subcluster_size = qcow2_subcluster_size (q);
+  info->extended_l2 = q->extended;
   info->backing_name = g_strdup (q->backing_name);
   info->backing_format = g_strdup (q->backing_format);
   info->compat = q->header.version == 2 ? "0.10" : "1.1";
@@ -407,7 +409,7 @@ static const VpOption qcow2_options[] = {
   { "refcount_bits", "Width of a reference count entry in bits" },
   { "compression_type",
     "Compression method used for image cluster compression" },
-  { "extended_l2", "Extended L2 tables (only off yet)" },
+  { "extended_l2", "Extended L2 tables" },
   { "encryption", "Encrypt the image (only off yet)" },
   { NULL, NULL },
 };

@@ -25,6 +25,7 @@
 #define QCOW2_HEADER_OURS    112u
 #define QCOW2_MIN_CLUSTER    9u
 #define QCOW2_MAX_CLUSTER    21u
+#define QCOW2_MIN_EXTENDED   14u
 #define QCOW2_OFFSET_MASK    UINT64_C (0x00fffffffffffe00)
 #define QCOW2_COPIED         (UINT64_C (1) << 63)
 #define QCOW2_COMPRESSED     (UINT64_C (1) << 62)
@@ -91,13 +92,16 @@ typedef struct {
 } Qcow2Extension;
 
 typedef struct {
-  VpFile *file; /* borrowed */
+  VpFile *file;  /* borrowed */
+  VpFile *data;  /* where guest bytes lie: file, or an own reference */
+  bool external; /* data is a file of its own */
   VpTables *tables;
   Qcow2Header header;
   bool writable, lenient;
   bool broken; /* marked corrupt by us: write nothing more */
   uint64_t cluster_size;
   bool extended;          /* L2 entries have a bitmap of subclusters */
+  unsigned sub_bits;      /* log2 of a subcluster's size */
   unsigned l2_bits;       /* log2 of entries in an L2 table */
   unsigned refblock_bits; /* log2 of entries in a refblock */
   uint64_t reftable_entries;
@@ -209,7 +213,50 @@ qcow2_l2_set (const Qcow2 *q, uint8_t *table, uint64_t index, Qcow2L2 entry)
     vp_be64_set (at + 8, entry.bitmap);
 }
 
+/* ... and who asks what an entry means, through these.  One bit a subcluster:
+ * 32 of them, or a single one where L2 is not extended. */
+typedef struct {
+  bool packed;    /* compressed; none of the rest but host */
+  bool has_host;  /* has a place: host */
+  bool exclusive; /* ... and nobody else counts on it */
+  uint64_t host;
+  uint32_t allocated, zero;
+} Qcow2Cluster;
+
+static inline unsigned
+qcow2_subclusters (const Qcow2 *q)
+{
+  return q->extended ? QCOW2_SUBCLUSTERS : 1;
+}
+static inline uint32_t
+qcow2_all_subclusters (const Qcow2 *q)
+{
+  return q->extended ? UINT32_MAX : 1;
+}
+static inline uint64_t
+qcow2_subcluster_size (const Qcow2 *q)
+{
+  return UINT64_C (1) << q->sub_bits;
+}
+static inline uint64_t
+qcow2_l1_index (const Qcow2 *q, uint64_t offset)
+{
+  return offset >> q->header.cluster_bits >> q->l2_bits;
+}
+static inline uint64_t
+qcow2_l2_index (const Qcow2 *q, uint64_t offset)
+{
+  return offset >> q->header.cluster_bits & ((UINT64_C (1) << q->l2_bits) - 1);
+}
+
 /* qcow2-map.c */
+bool qcow2_decode (Qcow2 *q, Qcow2L2 entry, Qcow2Cluster *ret_cluster,
+                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Not for packed ones. */
+Qcow2L2 qcow2_encode (const Qcow2 *q, const Qcow2Cluster *cluster);
+VpRunKind qcow2_subcluster_kind (const Qcow2Cluster *cluster, unsigned sub);
+bool qcow2_check_l1_entry (Qcow2 *q, uint64_t index, uint64_t raw,
+                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 typedef struct {
   uint64_t offset; /* of the first byte */
   uint64_t length; /* bytes that it can take at most */
@@ -225,6 +272,8 @@ bool qcow2_change_entry (Qcow2 *q, uint64_t guest, uint64_t raw,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool qcow2_map (gpointer state, uint64_t offset, uint64_t length,
                 VpRun *ret_run, GError **error);
+
+/* qcow2-link.c */
 bool qcow2_reserve (gpointer state, uint64_t offset, uint64_t length,
                     VpPlace *ret_place, GError **error);
 bool qcow2_link (gpointer state, const VpPlace *place, GError **error);
@@ -233,6 +282,8 @@ bool qcow2_zero (gpointer state, uint64_t offset, uint64_t length, bool unmap,
                  uint64_t *ret_done, GError **error);
 bool qcow2_discard (gpointer state, uint64_t offset, uint64_t length,
                     GError **error);
+
+/* qcow2-size.c */
 bool qcow2_extend (gpointer state, uint64_t size, GError **error);
 bool qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
                    GError **error);

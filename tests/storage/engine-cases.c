@@ -21,6 +21,7 @@ const EngineCase engine_cases[] = {
   { "qcow2-rc64", "qcow2", "cluster_size=512,refcount_bits=64", true, true },
   { "qcow2-lazy", "qcow2", "cluster_size=4k,lazy_refcounts=on", true, true },
   { "qcow2-zstd", "qcow2", "compression_type=zstd", true, true },
+  { "qcow2-extended", "qcow2", "extended_l2=on,cluster_size=16k", true, true },
   { NULL },
 };
 

@@ -140,6 +140,8 @@ static const char *const their_options[] = {
   "preallocation=metadata",
   "lazy_refcounts=on",
   "compression_type=zstd",
+  "extended_l2=on",
+  "extended_l2=on,cluster_size=16k",
 };
 
 static void

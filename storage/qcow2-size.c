@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* qcow2-size: a longer disk: room in the L1 table first, the size last, and
+ * between them, where that is asked for, places for all that is new. */
+#include "config.h"
+
+#include "storage/qcow2.h"
+
+#include <string.h>
+
+#include "storage/error.h"
+
+static bool
+grow_l1 (Qcow2 *q, uint64_t entries, GError **error)
+{
+  Qcow2Header *h = &q->header;
+  uint64_t length = vp_round_up (entries * 8, q->cluster_size), offset;
+  if (!qcow2_allocate (q, length >> h->cluster_bits, true, &offset, NULL,
+                       error) ||
+      !qcow2_note_metadata (q, offset, length, error))
+    return false;
+  uint8_t *l1 = vp_tables_add (q->tables, offset, (size_t) entries * 8);
+  uint64_t old_length = (uint64_t) h->l1_entries * 8;
+  uint64_t old_offset = h->l1_offset;
+  if (old_length > 0) {
+    memcpy (l1, qcow2_l1 (q), (size_t) old_length);
+    vp_tables_forget (q->tables, old_offset);
+    vp_tables_free_later (q->tables, old_offset,
+                          vp_round_up (old_length, q->cluster_size));
+  }
+  vp_tables_pin (q->tables, offset);
+  h->l1_offset = offset;
+  h->l1_entries = (uint32_t) entries;
+  return qcow2_store_cell (q, QCOW2_CELL_SIZE_L1, QCOW2_ORDER_MAP, error);
+}
+
+bool
+qcow2_extend (gpointer state, uint64_t size, GError **error)
+{
+  Qcow2 *q = state;
+  const Qcow2Header *h = &q->header;
+  uint64_t reach = q->cluster_size << q->l2_bits;
+  uint64_t have = h->size / reach + (h->size % reach != 0);
+  uint64_t entries = size / reach + (size % reach != 0);
+  if (size % 512 != 0) {
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                         "The new size must be a multiple of 512");
+    return false;
+  }
+  if (entries * 8 > VP_MAX_TABLE_SIZE) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+                 "%s: too large for clusters of %" PRIu64 " bytes",
+                 q->file->name, q->cluster_size);
+    return false;
+  }
+  if (h->n_snapshots > 0 && h->version < 3) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                 "%s: version 2 with snapshots cannot be resized",
+                 q->file->name);
+    return false;
+  }
+  /* Behind the disk's end there may be the state of a machine that was being
+   * saved; growing must not turn it into disk content. */
+  for (uint64_t i = have; i < MIN (entries, h->l1_entries); i++)
+    if (vp_be64_get (qcow2_l1 (q) + 8 * i) & QCOW2_OFFSET_MASK) {
+      g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                   "%s: holds saved machine state behind its end",
+                   q->file->name);
+      return false;
+    }
+  if (entries <= h->l1_entries)
+    return true;
+  return grow_l1 (q, entries, error);
+}
+
+bool
+qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
+              GError **error)
+{
+  Qcow2 *q = state;
+  if (preallocation != VP_PREALLOCATION_OFF) {
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                         "growing qcow2 with preallocation is not supported "
+                         "yet");
+    return false;
+  }
+  /* The tables that reach so far come first. */
+  if (!vp_tables_flush (q->tables, error))
+    return false;
+  q->header.size = size;
+  return qcow2_store_cell (q, QCOW2_CELL_SIZE_L1, QCOW2_ORDER_MAP, error);
+}
