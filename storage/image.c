@@ -414,6 +414,26 @@ hide_backing (VpImage *image, uint64_t old_size, uint64_t size, GError **error)
          image->format->flush (image->state, error);
 }
 
+/* A shrink may have left bytes in the last cluster behind the end: zeros go
+ * over them before they come to light again. */
+static bool
+hide_tail (VpImage *image, uint64_t old_size, uint64_t size, GError **error)
+{
+  uint64_t unit = MAX (vp_image_get_cluster_size (image), 1);
+  uint64_t end = MIN (vp_round_up (old_size, unit), size);
+  for (uint64_t at = old_size; at < end;) {
+    VpRun run = { 0 };
+    if (!image->format->map (image->state, at, end - at, &run, error))
+      return false;
+    uint64_t part = MIN (run.length, end - at);
+    if ((run.kind == VP_RUN_DATA || run.kind == VP_RUN_COMPRESSED) &&
+        !write_zeros (image, at, part, false, error))
+      return false;
+    at += part;
+  }
+  return true;
+}
+
 bool
 vp_image_resize (VpImage *image, uint64_t size, VpPreallocation preallocation,
                  GError **error)
@@ -440,7 +460,8 @@ vp_image_resize (VpImage *image, uint64_t size, VpPreallocation preallocation,
   if (image->format->extend &&
       !image->format->extend (image->state, size, error))
     return false;
-  return hide_backing (image, old_size, size, error) &&
+  return hide_tail (image, old_size, size, error) &&
+         hide_backing (image, old_size, size, error) &&
          image->format->resize (image->state, size, preallocation, error) &&
          image->format->flush (image->state, error);
 }

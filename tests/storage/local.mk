@@ -36,7 +36,9 @@ tests_storage_test_sandbox_LDADD = libvprov-image.la
 check_LTLIBRARIES += tests/storage/libengine.la
 tests_storage_libengine_la_SOURCES = tests/storage/engine-cases.c \
 	tests/storage/engine-cases.h tests/storage/fake-file.c \
-	tests/storage/fake-file.h
+	tests/storage/fake-file.h tests/storage/byte-model.c \
+	tests/storage/byte-model.h tests/storage/judge.c \
+	tests/storage/judge.h
 tests_storage_libengine_la_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
 tests_storage_libengine_la_LIBADD = libvprov-image.la
 engine_cppflags = $(libvprov_image_la_CPPFLAGS)
@@ -81,6 +83,17 @@ check_PROGRAMS += tests/storage/test-interop
 TESTS += tests/storage/test-interop
 tests_storage_test_interop_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_interop_LDADD = $(engine_ldadd)
+
+check_PROGRAMS += tests/storage/test-grow-hides-tail
+TESTS += tests/storage/test-grow-hides-tail
+tests_storage_test_grow_hides_tail_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_grow_hides_tail_LDADD = $(engine_ldadd)
+
+check_PROGRAMS += tests/storage/test-random
+TESTS += tests/storage/test-random
+LONG_TESTS += tests/storage/test-random
+tests_storage_test_random_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_random_LDADD = $(engine_ldadd)
 
 check_PROGRAMS += tests/storage/test-fuzz
 TESTS += tests/storage/test-fuzz
