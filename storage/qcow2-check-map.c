@@ -9,6 +9,8 @@
 
 #include "storage/qcow2-check.h"
 
+#include <stdarg.h>
+
 #include "storage/error.h"
 
 #define MAX_L1_ENTRIES (UINT64_C (1) << 26)
@@ -160,19 +162,43 @@ count_shape (Qcow2Check *check, Walk *walk, uint64_t offset, uint64_t n)
   walk->next_offset = offset + n * check->q->cluster_size;
 }
 
-static bool
-count_packed (Qcow2Check *check, Walk *walk, uint64_t raw, GError **error)
+/* A fault of an entry counts once for each way that leads to it. */
+static void
+blame_entry (Qcow2Check *check, Walk *walk, bool mendable, const char *format,
+             ...)
 {
+  va_list args;
+  walk->table->faulty = walk->table->faulty || mendable;
+  check->result->corruptions += walk->table->paths;
+  va_start (args, format);
+  g_autofree char *text = g_strdup_vprintf (format, args);
+  va_end (args);
+  qcow2_check_note (check, "ERROR%s", text);
+}
+
+static bool
+count_packed (Qcow2Check *check, Walk *walk, Qcow2L2 entry, GError **error)
+{
+  uint64_t raw = entry.raw;
   Qcow2Packed packed = qcow2_unpack_entry (check->q, raw);
   VpCheckResult *result = check->result;
   uint64_t times = walk->table->active;
-  if (raw & QCOW2_COPIED) {
-    walk->table->faulty = true;
-    result->corruptions += walk->table->paths;
-    qcow2_check_note (check,
-                      "ERROR: coffset=" X64 ": copied flag must never be set "
-                      "for compressed clusters",
-                      packed.offset);
+  if (raw & QCOW2_COPIED)
+    blame_entry (check, walk, true,
+                 ": coffset=" X64 ": copied flag must never be set for "
+                 "compressed clusters",
+                 packed.offset);
+  if (check->data_file) {
+    blame_entry (check, walk, false,
+                 " compressed cluster with data file, entry=" X64, raw);
+    return true;
+  }
+  if (entry.bitmap) {
+    blame_entry (check, walk, false,
+                 " compressed cluster with non-zero subcluster allocation "
+                 "bitmap, entry=" X64,
+                 raw);
+    return true;
   }
   result->allocated_clusters += times;
   result->compressed_clusters += times;
@@ -182,37 +208,19 @@ count_packed (Qcow2Check *check, Walk *walk, uint64_t raw, GError **error)
 }
 
 static bool
-count_misaligned (Qcow2Check *check, Walk *walk, uint64_t raw, GError **error)
+count_misaligned (Qcow2Check *check, Walk *walk, Qcow2L2 entry, GError **error)
 {
-  uint64_t offset = raw & QCOW2_OFFSET_MASK;
-  bool zero = raw & QCOW2_ZERO;
-  walk->table->faulty = walk->table->faulty || zero;
-  check->result->corruptions += walk->table->paths;
-  qcow2_check_note (check,
-                    "ERROR offset=%" PRIx64 ": %s is not properly aligned; "
-                    "L2 entry corrupted.",
-                    offset, zero ? "Preallocated cluster" : "Data cluster");
+  uint64_t offset = entry.raw & QCOW2_OFFSET_MASK;
+  bool data = check->q->extended ? (entry.bitmap & QCOW2_ALL_ALLOCATED) != 0
+                                 : !(entry.raw & QCOW2_ZERO);
+  blame_entry (check, walk, !data,
+               " offset=%" PRIx64 ": %s is not properly aligned; L2 entry "
+               "corrupted.",
+               offset, data ? "Data cluster" : "Preallocated cluster");
   count_shape (check, walk, offset, 1);
-  return qcow2_count_range (check, offset, check->q->cluster_size,
+  return check->data_file ||
+         qcow2_count_range (check, offset, check->q->cluster_size,
                             walk->table->paths, error);
-}
-
-/* "Extended L2": a subcluster is not allocated and zero at once, nor
- * allocated in a cluster that has no place. */
-static void
-check_bitmap (Qcow2Check *check, Walk *walk, Qcow2L2 entry)
-{
-  uint64_t both = entry.bitmap & entry.bitmap >> 32;
-  bool placed = entry.raw & (QCOW2_OFFSET_MASK | QCOW2_COMPRESSED) ||
-                (check->q->external && entry.raw & QCOW2_COPIED);
-  if (!(both & QCOW2_ALL_ALLOCATED) &&
-      (placed || !(entry.bitmap & QCOW2_ALL_ALLOCATED)))
-    return;
-  check->result->corruptions += walk->table->paths;
-  qcow2_check_note (check,
-                    "ERROR l2 entry %" PRIx64
-                    " has an invalid subcluster bitmap: %" PRIx64,
-                    entry.raw, entry.bitmap);
 }
 
 /* n entries that name n clusters in a row, the first as raw says. */
@@ -224,8 +232,12 @@ count_run (Qcow2Check *check, Walk *walk, uint64_t raw, uint64_t n,
   uint64_t offset = raw & QCOW2_OFFSET_MASK;
   uint64_t first = offset >> q->header.cluster_bits;
   count_shape (check, walk, offset, n);
-  if (q->external) /* another file's clusters are not counted */
+  if (check->data_file) {
+    /* Nobody counts there: each cluster belongs to its one user. */
+    if (!(raw & QCOW2_COPIED))
+      check->flag_faults += n * walk->table->active;
     return true;
+  }
   if (first + n <= check->n_clusters) {
     if (!vp_counts_add (check->counts, first, n, walk->table->paths))
       return qcow2_too_large (check, error);
@@ -244,28 +256,39 @@ count_run (Qcow2Check *check, Walk *walk, uint64_t raw, uint64_t n,
 }
 
 static bool
-count_odd_entry (Qcow2Check *check, Walk *walk, uint64_t raw, GError **error)
+count_entry (Qcow2Check *check, Walk *walk, Qcow2L2 entry, GError **error)
 {
   Qcow2 *q = check->q;
+  uint64_t raw = entry.raw, offset = raw & QCOW2_OFFSET_MASK;
   uint64_t reserved = QCOW2_L2_RESERVED;
   if (raw & QCOW2_COMPRESSED)
-    return count_packed (check, walk, raw, error);
+    return count_packed (check, walk, entry, error);
   if (q->header.version < 3 || q->extended)
     reserved |= QCOW2_ZERO;
-  if (raw & reserved) {
-    walk->table->faulty = walk->table->faulty || raw & QCOW2_L2_RESERVED;
-    check->result->corruptions += walk->table->paths;
-    qcow2_check_note (
-        check, "ERROR found l2 entry with reserved bits set: %" PRIx64, raw);
-  }
-  uint64_t offset = raw & QCOW2_OFFSET_MASK;
-  if (offset == 0 && !(q->external && raw & QCOW2_COPIED))
+  if (raw & reserved)
+    blame_entry (check, walk, raw & QCOW2_L2_RESERVED || q->extended,
+                 " found l2 entry with reserved bits set: %" PRIx64, raw);
+  bool zero = raw & QCOW2_ZERO && !q->extended;
+  if (offset == 0 && (zero || !check->data_file || !(raw & QCOW2_COPIED))) {
+    if (entry.bitmap & QCOW2_ALL_ALLOCATED)
+      blame_entry (check, walk, false,
+                   ": Unallocated cluster has non-zero subcluster allocation "
+                   "map");
     return true;
+  }
+  if (entry.bitmap >> 32 & entry.bitmap) {
+    blame_entry (check, walk, false,
+                 " offset=%" PRIx64 ": Allocated cluster with corrupted "
+                 "subcluster allocation bitmap",
+                 offset);
+    return true;
+  }
   if (offset & (q->cluster_size - 1))
-    return count_misaligned (check, walk, raw, error);
+    return count_misaligned (check, walk, entry, error);
   return count_run (check, walk, raw, 1, error);
 }
 
+/* A plain entry is one that can be part of a run. */
 static bool
 visit_l2 (Qcow2Check *check, guint index, const uint8_t *bytes, GError **error)
 {
@@ -276,21 +299,19 @@ visit_l2 (Qcow2Check *check, guint index, const uint8_t *bytes, GError **error)
       QCOW2_COMPRESSED | QCOW2_L2_RESERVED | QCOW2_ZERO | (q->cluster_size - 1);
   for (uint64_t i = 0, n; i < entries; i += n) {
     Qcow2L2 entry = qcow2_l2_get (q, bytes, i);
-    uint64_t raw = entry.raw;
     n = 1;
-    if (entry.bitmap != 0)
-      check_bitmap (check, &walk, entry);
-    if (raw == 0)
+    if (entry.raw == 0 && entry.bitmap == 0)
       continue;
-    if (G_UNLIKELY (raw & odd) || (raw & QCOW2_OFFSET_MASK) == 0) {
-      if (!count_odd_entry (check, &walk, raw, error))
+    if (q->extended || G_UNLIKELY (entry.raw & odd) ||
+        (entry.raw & QCOW2_OFFSET_MASK) == 0) {
+      if (!count_entry (check, &walk, entry, error))
         return false;
       continue;
     }
-    while (!q->extended && i + n < entries &&
-           vp_be64_get (bytes + 8 * (i + n)) == raw + n * q->cluster_size)
+    while (i + n < entries &&
+           vp_be64_get (bytes + 8 * (i + n)) == entry.raw + n * q->cluster_size)
       n++;
-    if (!count_run (check, &walk, raw, n, error))
+    if (!count_run (check, &walk, entry.raw, n, error))
       return false;
   }
   return true;

@@ -439,6 +439,7 @@ qcow2_check (gpointer state, VpRepair repair, const VpProgress *progress,
     .result = result,
     .l2 = l2,
     .broken_blocks = blocks,
+    .data_file = q->external,
     .max_refcount =
         q->header.refcount_order == 6
             ? UINT64_MAX

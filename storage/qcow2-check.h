@@ -32,6 +32,7 @@ typedef struct {
   GArray *blocks;        /* refblocks while they are read */
   GArray *broken_blocks; /* uint64_t: numbers of refblocks not to be read */
   uint64_t flag_faults;  /* COPIED wrong; not in result->corruptions yet */
+  bool data_file;        /* guest data lies in another file */
   bool faulty_l1;        /* an L1 entry has reserved bits */
   bool spills;           /* what begins in the file ends a cluster later */
   bool quiet;            /* note nothing: all was noted already */

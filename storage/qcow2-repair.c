@@ -57,15 +57,18 @@ mend_l1 (Qcow2Check *check, uint64_t offset, uint64_t entries, GError **error)
 }
 
 static uint64_t
-mended_entry (const Qcow2 *q, uint64_t raw)
+mended_entry (const Qcow2 *q, Qcow2L2 entry)
 {
+  uint64_t raw = entry.raw;
+  bool data = q->extended ? (entry.bitmap & QCOW2_ALL_ALLOCATED) != 0
+                          : !(raw & QCOW2_ZERO);
   if (raw & QCOW2_COMPRESSED)
     return raw & ~QCOW2_COPIED;
   raw &= ~(QCOW2_L2_RESERVED | (q->extended ? QCOW2_ZERO : 0));
-  /* A place that is kept for a zero cluster and cannot be one. */
-  if (raw & QCOW2_ZERO && q->header.version >= 3 &&
+  /* A place that is kept for zeros and cannot be one. */
+  if (!data && q->header.version >= 3 &&
       (raw & QCOW2_OFFSET_MASK) & (q->cluster_size - 1))
-    return QCOW2_ZERO;
+    return raw & QCOW2_ZERO;
   return raw;
 }
 
@@ -73,18 +76,20 @@ static bool
 mend_l2 (Qcow2Check *check, const Qcow2CountedL2 *table, GError **error)
 {
   Qcow2 *q = check->q;
-  size_t size = (size_t) q->cluster_size;
+  size_t size = (size_t) q->cluster_size, width = qcow2_l2_entry_size (q);
   if (!ours_alone (check, table->offset, size, table->paths))
     return true;
   uint8_t *l2 = vp_tables_load (q->tables, table->offset, size, error);
   if (!l2)
     return false;
-  for (size_t at = 0; at < size; at += qcow2_l2_entry_size (q)) {
-    uint64_t raw = vp_be64_get (l2 + at), to = mended_entry (q, raw);
-    if (raw == to)
+  for (size_t i = 0; i < size / width; i++) {
+    Qcow2L2 entry = qcow2_l2_get (q, l2, i);
+    uint64_t to = mended_entry (q, entry);
+    if (entry.raw == to)
       continue;
-    vp_be64_set (l2 + at, to);
-    vp_tables_dirty (q->tables, table->offset, at, 8, QCOW2_ORDER_MAP);
+    qcow2_l2_set (q, l2, i, (Qcow2L2){ to, entry.bitmap });
+    vp_tables_dirty (q->tables, table->offset, i * width, width,
+                     QCOW2_ORDER_MAP);
     check->changed = true;
   }
   return vp_tables_trim (q->tables, error);
@@ -120,10 +125,11 @@ mend_flag (Qcow2Check *check, uint64_t table, uint8_t *bytes, size_t at,
   VpCheckResult *result = check->result;
   uint64_t raw = vp_be64_get (bytes + at), offset = raw & QCOW2_OFFSET_MASK;
   uint64_t cluster = offset >> q->header.cluster_bits;
+  bool data_file = is_l2 && check->data_file;
   if (offset == 0 || (is_l2 && raw & QCOW2_COMPRESSED) ||
       qcow2_refcount_unknown (check, cluster))
     return false;
-  bool one = vp_counts_get_stored (check->counts, cluster) == 1;
+  bool one = data_file || vp_counts_get_stored (check->counts, cluster) == 1;
   if (one == ((raw & QCOW2_COPIED) != 0))
     return false;
   qcow2_check_note (check, "%s OFLAG_COPIED %s cluster: entry=" X64,
@@ -145,7 +151,7 @@ mend_l2_flags (Qcow2Check *check, const Qcow2CountedL2 *table, bool repair,
 {
   Qcow2 *q = check->q;
   size_t size = (size_t) q->cluster_size;
-  if (table->active == 0 || q->external)
+  if (table->active == 0)
     return true;
   uint8_t *l2 = vp_tables_load (q->tables, table->offset, size, error);
   if (!l2)
