@@ -26,6 +26,8 @@ driver_flags (VpImageFlags flags)
     to |= VP_DRIVER_CHECK;
   if (flags & VP_IMAGE_UNORDERED)
     to |= VP_DRIVER_UNORDERED;
+  if (flags & VP_IMAGE_NO_IO)
+    to |= VP_DRIVER_NO_IO;
   return to;
 }
 
@@ -40,17 +42,34 @@ file_flags (VpImageFlags flags)
   return to;
 }
 
+static bool
+check_layer_options (const VpFormat *format, const VpOpenOptions *options,
+                     GError **error)
+{
+  const char *wrong = NULL;
+  if ((options->has_offset || options->has_size) && format != &vp_format_raw)
+    wrong = options->has_offset ? "offset" : "size";
+  else if (options->snapshot)
+    wrong = "snapshot";
+  if (!wrong)
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+               "Block format '%s' does not support the option '%s'",
+               format->name, wrong);
+  return false;
+}
+
 /* One layer, without what is below. */
 static VpImage *
 open_layer (VpFile *file, const char *format_name, VpImageFlags flags,
-            GError **error)
+            const VpOpenOptions *options, GError **error)
 {
   const VpFormat *format = format_name ? vp_formats_find (format_name, error)
                                        : vp_formats_probe (file, error);
-  if (!format)
+  if (!format || !check_layer_options (format, options, error))
     return NULL;
   gpointer state = NULL;
-  if (!format->open (file, driver_flags (flags), &state, error))
+  if (!format->open (file, driver_flags (flags), options, &state, error))
     return NULL;
   g_autoptr (VpImage) image = g_new0 (VpImage, 1);
   image->format = format;
@@ -121,41 +140,88 @@ pass_gate (VpOpener *opener, const VpClaim *claim, const char **ret_format,
   return g_steal_pointer (&file);
 }
 
+/* options: of the layer itself. */
 static VpImage *
 open_below (VpImage *top, VpImage *layer, const VpClaim *claim,
-            VpOpener *opener, GError **error)
+            const VpOpenOptions *options, VpOpener *opener, GError **error)
 {
-  const char *format = NULL;
-  g_autoptr (VpFile) file = pass_gate (opener, claim, &format, error);
+  static const VpOpenOptions nothing = { 0 };
+  const VpOpenOptions *below = options->backing ? options->backing : &nothing;
+  VpImageFlags flags = layer->flags & (VP_IMAGE_NO_LOCK | VP_IMAGE_NO_IO);
+  const char *format = below->format;
+  g_autoptr (VpFile) file = NULL;
+  if (options->backing_file)
+    file = vp_file_ref (options->backing_file);
+  else {
+    VpClaim stated = *claim;
+    if (below->format)
+      stated.format = below->format;
+    file = pass_gate (opener, &stated, &format, error);
+  }
   if (!file || !check_link (top, file, error))
     return NULL;
-  return open_layer (file, format, layer->flags & VP_IMAGE_NO_LOCK, error);
+  return open_layer (file, format, flags, below, error);
+}
+
+/* Whether there is anything below, and whether it is to be opened. */
+static bool
+has_below (VpImage *layer, VpImageFlags flags, const VpOpenOptions *options,
+           VpClaim *claim)
+{
+  if (layer->format->backing)
+    claim->name = layer->format->backing (layer->state, &claim->format);
+  if ((!claim->name && !options->backing_file) || options->ignore_backing)
+    return false;
+  layer->backing_missing = flags & VP_IMAGE_NO_BACKING;
+  return !layer->backing_missing;
+}
+
+/* A driver that knows of no backing file would uncover what lies in one. */
+static bool
+check_backing_option (VpImage *layer, const VpClaim *claim, GError **error)
+{
+  if (claim->name || !(layer->flags & VP_IMAGE_WRITABLE))
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+               "%s: has no backing file, and is not written as if it had one",
+               layer->file->name);
+  return false;
+}
+
+VpImage *
+vp_image_open_with (VpFile *file, const VpOpenOptions *options, GError **error)
+{
+  static const VpOpenOptions nothing = { 0 };
+  VpImageFlags flags = options->flags;
+  g_autoptr (VpImage) top =
+      open_layer (file, options->format, flags, options, error);
+  if (!top)
+    return NULL;
+  VpOpener *opener = options->opener;
+  for (VpImage *layer = top; layer; layer = layer->backing) {
+    VpClaim claim = { .role = "backing", .image = layer->file->name };
+    if (!has_below (layer, flags, options, &claim))
+      break;
+    if (!check_backing_option (layer, &claim, error))
+      return NULL;
+    layer->backing = open_below (top, layer, &claim, options, opener, error);
+    if (!layer->backing) {
+      g_prefix_error (error, "Could not open backing file: ");
+      return NULL;
+    }
+    options = options->backing ? options->backing : &nothing;
+  }
+  return g_steal_pointer (&top);
 }
 
 VpImage *
 vp_image_open_file (VpFile *file, const char *format, VpImageFlags flags,
                     VpOpener *opener, GError **error)
 {
-  g_autoptr (VpImage) top = open_layer (file, format, flags, error);
-  if (!top)
-    return NULL;
-  for (VpImage *layer = top; layer; layer = layer->backing) {
-    VpClaim claim = { .role = "backing", .image = layer->file->name };
-    if (layer->format->backing)
-      claim.name = layer->format->backing (layer->state, &claim.format);
-    if (!claim.name)
-      break;
-    if (flags & VP_IMAGE_NO_BACKING) {
-      layer->backing_missing = true;
-      break;
-    }
-    layer->backing = open_below (top, layer, &claim, opener, error);
-    if (!layer->backing) {
-      g_prefix_error (error, "Could not open backing file: ");
-      return NULL;
-    }
-  }
-  return g_steal_pointer (&top);
+  VpOpenOptions options = { .format = format,
+                            .flags = flags,
+                            .opener = opener };
+  return vp_image_open_with (file, &options, error);
 }
 
 VpImage *

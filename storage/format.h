@@ -41,6 +41,7 @@
 
 typedef struct VpImage VpImage;
 typedef struct VpFormat VpFormat;
+typedef struct VpOpenOptions VpOpenOptions; /* image.h */
 
 /* ---- where -------------------------------------------------------------- */
 
@@ -180,6 +181,7 @@ typedef enum {
   VP_DRIVER_WRITABLE = 1 << 0,
   VP_DRIVER_CHECK = 1 << 1,     /* opened to be checked: be lenient */
   VP_DRIVER_UNORDERED = 1 << 2, /* a file that has no name yet */
+  VP_DRIVER_NO_IO = 1 << 3,     /* guest bytes are not wanted: needs no key */
 } VpDriverFlags;
 
 struct VpFormat {
@@ -191,9 +193,11 @@ struct VpFormat {
   unsigned (*probe) (const uint8_t *head, size_t len, uint64_t file_size);
   /* Into an empty file, or a device. */
   bool (*create) (VpFile *file, const VpCreateOptions *options, GError **error);
-  /* Keeps file, which is borrowed; ret_state is handed to every verb. */
-  bool (*open) (VpFile *file, VpDriverFlags flags, gpointer *ret_state,
-                GError **error);
+  /* Keeps file, which is borrowed; ret_state is handed to every verb.  Of
+   * options (never NULL, for the call only) it takes what is not the chain's:
+   * key, encrypt_format, offset, size, data_file. */
+  bool (*open) (VpFile *file, VpDriverFlags flags, const VpOpenOptions *options,
+                gpointer *ret_state, GError **error);
   /* Frees; what is not flushed is lost. */
   void (*close) (gpointer state);
   uint64_t (*get_size) (gpointer state);

@@ -14,6 +14,7 @@
 #include <glib.h>
 
 #include "storage/format.h"
+#include "storage/secret.h"
 
 typedef enum {
   VP_IMAGE_READ_ONLY = 0,
@@ -26,7 +27,29 @@ typedef enum {
   /* The file is new and nobody would miss it after a power cut: no order and
    * no flush until vp_image_flush () or _close (). */
   VP_IMAGE_UNORDERED = 1 << 4,
+  /* No guest byte will be read or written: needs no key. */
+  VP_IMAGE_NO_IO = 1 << 5,
 } VpImageFlags;
+
+/* All that can be said about how to open an image; zeros: nothing.  What it
+ * points to is borrowed for the call, but files, which are referenced. */
+struct VpOpenOptions {
+  const char *format; /* NULL: probe */
+  VpImageFlags flags; /* of layers below only NO_LOCK and NO_IO hold */
+  VpOpener *opener;   /* as for vp_image_open () */
+  const VpSecret *key;
+  const char *encrypt_format; /* "aes", "luks": what it must be; or NULL */
+  /* raw: a part of the file. */
+  bool has_offset, has_size;
+  uint64_t offset, size;
+  VpFile *data_file;    /* instead of the one that the image names */
+  const char *snapshot; /* reads as it was then: its name or id */
+  /* As if it named no backing file. */
+  bool ignore_backing;
+  VpFile *backing_file;         /* instead of the one that the image names */
+  const VpOpenOptions *backing; /* for the layer below; its opener is not
+                                   used; NULL: as the image says */
+};
 
 /* format NULL: probe.  opener NULL: as VP_IMAGE_NO_BACKING, but an image that
  * has a backing file is refused (VP_IMAGE_ERROR_DENIED).  opener is used
@@ -41,6 +64,9 @@ VpImage *vp_image_open_fd (int fd, const char *name, const char *format,
 /* Takes its own reference of file. */
 VpImage *vp_image_open_file (VpFile *file, const char *format,
                              VpImageFlags flags, VpOpener *opener,
+                             GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The one that the others call. */
+VpImage *vp_image_open_with (VpFile *file, const VpOpenOptions *options,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Flushes and frees, also where flushing fails. */
 bool vp_image_close (VpImage *image, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "storage/error.h"
+#include "storage/img-names.h"
 #include "storage/img.h"
 
 #include <inttypes.h>
@@ -95,8 +96,16 @@ typedef struct {
   VpImgOutput output;
   VpImgProgressKind progress;
   VpRepair repair;
-  bool quiet, no_lock;
+  bool quiet;
+  VpImgAccess access;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static bool
 parse_repair (const char *word, VpRepair *ret_repair, int *ret_status)
@@ -123,10 +132,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     { "cache", required_argument, NULL, 'T' },
     { "repair", required_argument, NULL, 'r' },
     { "output", required_argument, NULL, 'O' },
-    { "force-share", no_argument, NULL, 'U' },
     { "progress", optional_argument, NULL, 'P' },
-    { "object", required_argument, NULL, 'x' },
-    { "image-opts", no_argument, NULL, 'y' },
+    VP_IMG_ACCESS_OPTIONS,
     { NULL, 0, NULL, 0 }
   };
   int c;
@@ -152,16 +159,17 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
       if (!vp_img_parse_progress (optarg, &arguments->progress))
         return false;
       break;
-    case 'U': arguments->no_lock = true; break;
-    case 'x': *ret_status = vp_img_unsupported ("--object"); return false;
-    case 'y': *ret_status = vp_img_unsupported ("--image-opts"); return false;
-    default: return false;
+    default:
+      if (!vp_img_access_take (&arguments->access, c))
+        return false;
     }
   if (optind != argc - 1) {
     *ret_status = vp_img_misuse ("Expecting one image file name");
     return false;
   }
   arguments->filename = argv[optind];
+  if (!vp_img_access_check (&arguments->access, arguments->format))
+    return false;
   if (arguments->progress != VP_IMG_PROGRESS_NONE &&
       arguments->output == VP_IMG_JSON) {
     *ret_status = vp_img_misuse ("--progress does not go with --output=json: "
@@ -229,21 +237,19 @@ print (const Arguments *arguments, const char *format,
 static int
 run_check (int argc, char **argv)
 {
-  Arguments arguments = { 0 };
+  g_auto (Arguments) arguments = { 0 };
   g_auto (VpCheckResult) result = { 0 };
   g_autoptr (GError) error = NULL;
-  VpImageFlags flags = VP_IMAGE_CHECK | VP_IMAGE_NO_BACKING;
+  VpImageFlags flags = VP_IMAGE_CHECK | VP_IMAGE_NO_BACKING | VP_IMAGE_NO_IO;
   int status;
 
   if (!parse (argc, argv, &arguments, &status))
     return status;
   if (arguments.repair != VP_REPAIR_NOTHING)
     flags |= VP_IMAGE_WRITABLE;
-  if (arguments.no_lock)
-    flags |= VP_IMAGE_NO_LOCK;
 
-  g_autoptr (VpImage) image =
-      vp_image_open (arguments.filename, arguments.format, flags, NULL, &error);
+  g_autoptr (VpImage) image = vp_img_open (
+      &arguments.access, arguments.filename, arguments.format, flags, &error);
   if (image == NULL)
     return vp_img_fail_open (arguments.filename, error, 1);
   const VpFormat *format = vp_image_get_format (image);

@@ -5,6 +5,7 @@
  * makes no sense. */
 #include "config.h"
 
+#include "storage/img-names.h"
 #include "storage/img.h"
 
 #include <inttypes.h>
@@ -16,8 +17,16 @@
 typedef struct {
   const char *names[2], *formats[2];
   VpImgProgressKind progress;
-  bool quiet, strict, no_lock;
+  bool quiet, strict;
+  VpImgAccess access;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static bool
 parse (int argc, char **argv, Arguments *arguments, int *ret_status)
@@ -28,10 +37,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     { "cache", required_argument, NULL, 'T' },
     { "quiet", no_argument, NULL, 'q' },
     { "strict", no_argument, NULL, 's' },
-    { "force-share", no_argument, NULL, 'U' },
     { "progress", optional_argument, NULL, 'P' },
-    { "object", required_argument, NULL, 'x' },
-    { "image-opts", no_argument, NULL, 'y' },
+    VP_IMG_ACCESS_OPTIONS,
     { NULL, 0, NULL, 0 }
   };
   int c;
@@ -52,15 +59,17 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
       break;
     case 'q': arguments->quiet = true; break;
     case 's': arguments->strict = true; break;
-    case 'U': arguments->no_lock = true; break;
-    case 'x': *ret_status = vp_img_unsupported ("--object"); return false;
-    case 'y': *ret_status = vp_img_unsupported ("--image-opts"); return false;
-    default: return false;
+    default:
+      if (!vp_img_access_take (&arguments->access, c))
+        return false;
     }
   if (optind != argc - 2) {
     *ret_status = vp_img_misuse ("Expecting two image file names");
     return false;
   }
+  if (!vp_img_access_check (&arguments->access, arguments->formats[0]) ||
+      !vp_img_access_check (&arguments->access, arguments->formats[1]))
+    return false;
   arguments->names[0] = argv[optind];
   arguments->names[1] = argv[optind + 1];
   return true;
@@ -69,12 +78,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
 static VpImage *
 open_image (const Arguments *arguments, int i, GError **error)
 {
-  VpOpener opener = vp_opener_person (arguments->no_lock ? VP_FILE_NO_LOCK : 0);
-
-  return vp_image_open (arguments->names[i], arguments->formats[i],
-                        arguments->no_lock ? VP_IMAGE_NO_LOCK
-                                           : VP_IMAGE_READ_ONLY,
-                        &opener, error);
+  return vp_img_open (&arguments->access, arguments->names[i],
+                      arguments->formats[i], VP_IMAGE_READ_ONLY, error);
 }
 
 static int
@@ -98,7 +103,7 @@ tell (const Arguments *arguments, VpCompareResult result, uint64_t offset)
 static int
 run_compare (int argc, char **argv)
 {
-  Arguments arguments = { 0 };
+  g_auto (Arguments) arguments = { 0 };
   g_autoptr (GError) error = NULL;
   VpCompareResult result;
   uint64_t offset = 0;

@@ -14,6 +14,7 @@
 
 #include "storage/error.h"
 #include "storage/img-create.h"
+#include "storage/img-names.h"
 #include "storage/img-target.h"
 #include "storage/img.h"
 
@@ -31,8 +32,16 @@ typedef struct {
   GPtrArray *pairs;
   VpCopyOptions copy;
   VpImgProgressKind progress;
-  bool quiet, no_create, no_lock, target_is_zero;
+  VpImgAccess access;
+  bool quiet, no_create, target_is_zero;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static bool
 parse_sparse (const char *text, VpCopyOptions *copy)
@@ -79,7 +88,7 @@ static const struct option long_options[] = {
   { "progress", optional_argument, NULL, 'P' },
   { "no-create", no_argument, NULL, 'n' },
   { "target-is-zero", no_argument, NULL, 'z' },
-  { "force-share", no_argument, NULL, 'U' },
+  VP_IMG_ACCESS_OPTIONS,
   { "sparse-size", required_argument, NULL, 'S' },
   { "target-cache", required_argument, NULL, 't' },
   { "source-cache", required_argument, NULL, 'T' },
@@ -89,8 +98,6 @@ static const struct option long_options[] = {
   { "compress", no_argument, NULL, 'c' },
   { "snapshot", required_argument, NULL, 'l' },
   { "rate-limit", required_argument, NULL, 'r' },
-  { "object", required_argument, NULL, 256 },
-  { "image-opts", no_argument, NULL, 257 },
   { "target-image-opts", no_argument, NULL, 258 },
   { "bitmaps", no_argument, NULL, 259 },
   { "skip-broken-bitmaps", no_argument, NULL, 260 },
@@ -109,8 +116,6 @@ refuse_missing (int c)
     { 'c', "compressed output (-c)" },
     { 'l', "converting a snapshot (-l)" },
     { 'r', "a rate limit (-r)" },
-    { 256, "--object" },
-    { 257, "--image-opts" },
     { 258, "--target-image-opts" },
     { 259, "--bitmaps" },
     { 260, "--skip-broken-bitmaps" },
@@ -139,7 +144,11 @@ take_option (int c, Arguments *arguments)
     return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
   case 'n': arguments->no_create = true; break;
   case 'z': arguments->target_is_zero = true; break;
-  case 'U': arguments->no_lock = true; break;
+  case 'U':
+  case VP_IMG_OBJECT:
+  case VP_IMG_IMAGE_OPTS:
+  case VP_IMG_FORCE_SHARE:
+    return vp_img_access_take (&arguments->access, c) ? -1 : 1;
   case 'S': return parse_sparse (optarg, &arguments->copy) ? -1 : 1;
   case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
   case 'T': return vp_img_parse_cache (optarg, "source cache") ? -1 : 1;
@@ -156,6 +165,8 @@ take_option (int c, Arguments *arguments)
 static int
 check_arguments (const Arguments *arguments)
 {
+  if (!vp_img_access_check (&arguments->access, arguments->source_format))
+    return 1;
   if (arguments->no_create && arguments->pairs->len > 0)
     return vp_img_misuse ("-o has no use with -n: nothing is created");
   if (arguments->no_create && arguments->backing != NULL)
@@ -319,17 +330,15 @@ static int
 run_convert (int argc, char **argv)
 {
   g_autoptr (GPtrArray) pairs = g_ptr_array_new_with_free_func (g_free);
-  Arguments arguments = { .target_format = "raw", .pairs = pairs };
+  g_auto (Arguments) arguments = { .target_format = "raw", .pairs = pairs };
   g_autoptr (GError) error = NULL;
   int status = parse (argc, argv, &arguments);
 
   if (status >= 0)
     return status;
-  VpOpener opener = vp_opener_person (arguments.no_lock ? VP_FILE_NO_LOCK : 0);
   g_autoptr (VpImage) source =
-      vp_image_open (arguments.source, arguments.source_format,
-                     arguments.no_lock ? VP_IMAGE_NO_LOCK : VP_IMAGE_READ_ONLY,
-                     &opener, &error);
+      vp_img_open (&arguments.access, arguments.source, arguments.source_format,
+                   VP_IMAGE_READ_ONLY, &error);
   if (source == NULL)
     return vp_img_fail_open (arguments.source, error, 1);
   return arguments.no_create ? convert_into_old (&arguments, source)

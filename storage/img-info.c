@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "storage/error.h"
+#include "storage/img-names.h"
 #include "storage/img.h"
 
 #include <inttypes.h>
@@ -221,8 +222,16 @@ print_info (const char *filename, const VpImageInfo *info,
 typedef struct {
   const char *filename, *format;
   VpImgOutput output;
-  bool chain, no_lock, safe;
+  bool chain, safe;
+  VpImgAccess access;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 typedef struct {
   char *filename;
@@ -257,11 +266,11 @@ static bool
 add_layer (GPtrArray *layers, const Arguments *arguments, VpFile *file,
            const char *filename, const char *format, GError **error)
 {
-  VpImageFlags flags =
-      VP_IMAGE_NO_BACKING | (arguments->no_lock ? VP_IMAGE_NO_LOCK : 0);
+  VpImageFlags flags = VP_IMAGE_NO_BACKING | VP_IMAGE_NO_IO;
   g_autoptr (VpImage) image =
-      file != NULL ? vp_image_open_file (file, format, flags, NULL, error)
-                   : vp_image_open (filename, format, flags, NULL, error);
+      file != NULL
+          ? vp_image_open_file (file, format, flags, NULL, error)
+          : vp_img_open (&arguments->access, filename, format, flags, error);
   if (image == NULL)
     return false;
 
@@ -283,7 +292,8 @@ add_layer (GPtrArray *layers, const Arguments *arguments, VpFile *file,
 static bool
 follow_chain (GPtrArray *layers, const Arguments *arguments, GError **error)
 {
-  VpOpener opener = vp_opener_person (arguments->no_lock ? VP_FILE_NO_LOCK : 0);
+  VpOpener opener =
+      vp_opener_person (arguments->access.no_lock ? VP_FILE_NO_LOCK : 0);
 
   for (;;) {
     const Layer *layer = g_ptr_array_index (layers, layers->len - 1);
@@ -335,10 +345,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     { "format", required_argument, NULL, 'f' },
     { "output", required_argument, NULL, 'O' },
     { "backing-chain", no_argument, NULL, 'C' },
-    { "force-share", no_argument, NULL, 'U' },
     { "safe", no_argument, NULL, 's' },
-    { "object", required_argument, NULL, 'x' },
-    { "image-opts", no_argument, NULL, 'y' },
+    VP_IMG_ACCESS_OPTIONS,
     { NULL, 0, NULL, 0 }
   };
   int c;
@@ -352,17 +360,18 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
         return false;
       break;
     case 'C': arguments->chain = true; break;
-    case 'U': arguments->no_lock = true; break;
     case 's': arguments->safe = true; break;
-    case 'x': *ret_status = vp_img_unsupported ("--object"); return false;
-    case 'y': *ret_status = vp_img_unsupported ("--image-opts"); return false;
-    default: return false;
+    default:
+      if (!vp_img_access_take (&arguments->access, c))
+        return false;
     }
   if (optind != argc - 1) {
     *ret_status = vp_img_misuse ("Expecting one image file name");
     return false;
   }
   arguments->filename = argv[optind];
+  if (!vp_img_access_check (&arguments->access, arguments->format))
+    return false;
   if (arguments->safe && arguments->chain) {
     *ret_status = vp_img_misuse ("--safe opens nothing that an image names; "
                                  "it does not go with --backing-chain");
@@ -379,7 +388,7 @@ static int
 run_info (int argc, char **argv)
 {
   g_autoptr (GPtrArray) layers = g_ptr_array_new_with_free_func (layer_free);
-  Arguments arguments = { 0 };
+  g_auto (Arguments) arguments = { 0 };
   g_autoptr (GError) error = NULL;
   int status;
 

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "storage/error.h"
+#include "storage/img-names.h"
 #include "storage/img.h"
 
 #include <inttypes.h>
@@ -17,8 +18,15 @@ typedef struct {
   const char *filename, *format;
   VpImgOutput output;
   uint64_t start, max_length;
-  bool no_lock;
+  VpImgAccess access;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static bool
 goes_on (const VpExtent *a, const VpExtent *b)
@@ -150,9 +158,7 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     { "output", required_argument, NULL, 'O' },
     { "start-offset", required_argument, NULL, 's' },
     { "max-length", required_argument, NULL, 'l' },
-    { "force-share", no_argument, NULL, 'U' },
-    { "object", required_argument, NULL, 'x' },
-    { "image-opts", no_argument, NULL, 'y' },
+    VP_IMG_ACCESS_OPTIONS,
     { NULL, 0, NULL, 0 }
   };
   int c;
@@ -173,34 +179,33 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
       if (!parse_number (optarg, "max length", &arguments->max_length))
         return false;
       break;
-    case 'U': arguments->no_lock = true; break;
-    case 'x': *ret_status = vp_img_unsupported ("--object"); return false;
-    case 'y': *ret_status = vp_img_unsupported ("--image-opts"); return false;
-    default: return false;
+    default:
+      if (!vp_img_access_take (&arguments->access, c))
+        return false;
     }
   if (optind != argc - 1) {
     *ret_status = vp_img_misuse ("Expecting one image file name");
     return false;
   }
   arguments->filename = argv[optind];
+  if (!vp_img_access_check (&arguments->access, arguments->format))
+    return false;
   return true;
 }
 
 static int
 run_map (int argc, char **argv)
 {
-  Arguments arguments = { .max_length = UINT64_MAX };
+  g_auto (Arguments) arguments = { .max_length = UINT64_MAX };
   g_autoptr (GError) error = NULL;
   int status;
 
   if (!parse (argc, argv, &arguments, &status))
     return status;
 
-  VpOpener opener = vp_opener_person (arguments.no_lock ? VP_FILE_NO_LOCK : 0);
   g_autoptr (VpImage) image =
-      vp_image_open (arguments.filename, arguments.format,
-                     arguments.no_lock ? VP_IMAGE_NO_LOCK : VP_IMAGE_READ_ONLY,
-                     &opener, &error);
+      vp_img_open (&arguments.access, arguments.filename, arguments.format,
+                   VP_IMAGE_NO_IO, &error);
   if (image == NULL)
     return vp_img_fail_open (arguments.filename, error, 1);
   (void) setvbuf (stdout, NULL, _IOFBF, OUTPUT_BUFFER);

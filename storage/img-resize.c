@@ -4,6 +4,7 @@
  * disk loses what was behind its end, and the engine does not do that yet. */
 #include "config.h"
 
+#include "storage/img-names.h"
 #include "storage/img.h"
 
 #include <inttypes.h>
@@ -14,7 +15,15 @@ typedef struct {
   const char *filename, *format, *size;
   VpPreallocation preallocation;
   bool quiet, shrink;
+  VpImgAccess access;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static bool
 parse_preallocation (const char *word, VpPreallocation *ret_preallocation)
@@ -38,8 +47,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     { "format", required_argument, NULL, 'f' },
     { "preallocation", required_argument, NULL, 'p' },
     { "shrink", no_argument, NULL, 's' },
-    { "object", required_argument, NULL, 'x' },
-    { "image-opts", no_argument, NULL, 'y' },
+    VP_IMG_ACCESS_OBJECT,
+    { "image-opts", no_argument, NULL, VP_IMG_IMAGE_OPTS },
     { NULL, 0, NULL, 0 }
   };
   int c;
@@ -60,15 +69,17 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
         return false;
       break;
     case 's': arguments->shrink = true; break;
-    case 'x': *ret_status = vp_img_unsupported ("--object"); return false;
-    case 'y': *ret_status = vp_img_unsupported ("--image-opts"); return false;
-    default: return false;
+    default:
+      if (!vp_img_access_take (&arguments->access, c))
+        return false;
     }
   if (optind != argc - 1) {
     *ret_status = vp_img_misuse ("Expecting image file name and size");
     return false;
   }
   arguments->filename = argv[optind];
+  if (!vp_img_access_check (&arguments->access, arguments->format))
+    return false;
   return true;
 }
 
@@ -102,7 +113,7 @@ find_size (const char *text, uint64_t present, uint64_t *ret_size)
 static int
 run_resize (int argc, char **argv)
 {
-  Arguments arguments = { 0 };
+  g_auto (Arguments) arguments = { 0 };
   g_autoptr (GError) error = NULL;
   uint64_t size;
   int status;
@@ -110,9 +121,9 @@ run_resize (int argc, char **argv)
   if (!parse (argc, argv, &arguments, &status))
     return status;
 
-  VpOpener opener = vp_opener_person (0);
-  g_autoptr (VpImage) image = vp_image_open (
-      arguments.filename, arguments.format, VP_IMAGE_WRITABLE, &opener, &error);
+  g_autoptr (VpImage) image =
+      vp_img_open (&arguments.access, arguments.filename, arguments.format,
+                   VP_IMAGE_WRITABLE, &error);
   if (image == NULL)
     return vp_img_fail_open (arguments.filename, error, 1);
   uint64_t present = vp_image_get_size (image);

@@ -54,3 +54,10 @@ vprov_img_LDADD = libvprov-image.la
 # Preallocated images.
 libvprov_image_la_SOURCES += storage/holes.c storage/qcow2-holes.c
 vprov_img_SOURCES += storage/img-measure.c storage/img-dd.c
+
+# Names and keys that a person types; encryption.
+libvprov_image_la_SOURCES += storage/secret.c storage/secret.h
+libvprov_image_la_CPPFLAGS += $(GCRYPT_CFLAGS)
+libvprov_image_la_LIBADD += $(GCRYPT_LIBS)
+vprov_img_SOURCES += storage/img-names.c storage/img-names.h \
+	storage/json-read.c storage/json-read.h

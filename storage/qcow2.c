@@ -307,8 +307,8 @@ qcow2_close (gpointer state)
 }
 
 static bool
-qcow2_open (VpFile *file, VpDriverFlags flags, gpointer *ret_state,
-            GError **error)
+qcow2_open (VpFile *file, VpDriverFlags flags, const VpOpenOptions *options,
+            gpointer *ret_state, GError **error)
 {
   Qcow2 *q = g_new0 (Qcow2, 1);
   q->file = q->data = file;

@@ -4,17 +4,22 @@
  *
  * Sizes: disks count in sectors of 512 bytes, so a file whose length is not a
  * multiple reads as if it were rounded up with zeros; what is created here is
- * rounded up for good. */
+ * rounded up for good.
+ *
+ * Or a part of the file: guest byte N is then file byte start + N. */
 #include "config.h"
 
 #include "storage/error.h"
 #include "storage/formats.h"
+#include "storage/image.h"
 
 #define SECTOR 512u
 
 typedef struct {
-  VpFile *file; /* borrowed */
+  VpFile *file;   /* borrowed */
+  uint64_t start; /* where guest byte 0 lies */
   uint64_t size;
+  bool is_part; /* its end is not the file's */
 } Raw;
 
 static bool
@@ -44,15 +49,40 @@ raw_create (VpFile *file, const VpCreateOptions *options, GError **error)
 }
 
 static bool
-raw_open (VpFile *file, VpDriverFlags flags, gpointer *ret_state,
-          GError **error)
+check_part (VpFile *file, const VpOpenOptions *options, uint64_t file_size,
+            GError **error)
+{
+  if (options->offset % SECTOR || options->size % SECTOR) {
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                         "offset and size must be multiples of 512");
+    return false;
+  }
+  if (vp_range_ok (options->offset, options->size, file_size))
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+               "The sum of offset (%" G_GUINT64_FORMAT
+               ") and size (%" G_GUINT64_FORMAT
+               ") has to be smaller or equal to the actual size of the "
+               "containing file (%" G_GUINT64_FORMAT ")",
+               options->offset, options->size, file_size);
+  return false;
+}
+
+static bool
+raw_open (VpFile *file, VpDriverFlags flags, const VpOpenOptions *options,
+          gpointer *ret_state, GError **error)
 {
   uint64_t size;
-  if (!vp_file_get_size (file, &size, error))
+  if (!vp_file_get_size (file, &size, error) ||
+      !check_part (file, options, size, error))
     return false;
   Raw *raw = g_new0 (Raw, 1);
   raw->file = file;
-  raw->size = MIN (vp_round_up (size, SECTOR), VP_MAX_VIRTUAL_SIZE);
+  raw->start = options->offset;
+  raw->is_part = options->has_size;
+  raw->size = options->has_size ? options->size
+                                : MIN (vp_round_up (size - raw->start, SECTOR),
+                                       VP_MAX_VIRTUAL_SIZE);
   *ret_state = raw;
   return true;
 }
@@ -81,12 +111,13 @@ raw_map (gpointer state, uint64_t offset, uint64_t length, VpRun *ret_run,
 {
   Raw *raw = state;
   bool data;
-  if (!vp_file_extent (raw->file, offset, length, &data, &length, error))
+  if (!vp_file_extent (raw->file, raw->start + offset, length, &data, &length,
+                       error))
     return false;
   *ret_run = (VpRun){ .kind = data ? VP_RUN_DATA : VP_RUN_ZERO_ALLOCATED,
                       .length = length,
                       .file = raw->file,
-                      .offset = offset };
+                      .offset = raw->start + offset };
   return true;
 }
 
@@ -94,8 +125,9 @@ static bool
 raw_reserve (gpointer state, uint64_t offset, uint64_t length,
              VpPlace *ret_place, GError **error)
 {
-  *ret_place = (VpPlace){ .file = ((Raw *) state)->file,
-                          .offset = offset,
+  Raw *raw = state;
+  *ret_place = (VpPlace){ .file = raw->file,
+                          .offset = raw->start + offset,
                           .guest = offset,
                           .length = length,
                           .in_place = true };
@@ -106,7 +138,8 @@ static bool
 raw_zero (gpointer state, uint64_t offset, uint64_t length, bool unmap,
           uint64_t *ret_done, GError **error)
 {
-  if (!vp_file_zero (((Raw *) state)->file, offset, length, unmap, error))
+  Raw *raw = state;
+  if (!vp_file_zero (raw->file, raw->start + offset, length, unmap, error))
     return false;
   *ret_done = length;
   return true;
@@ -115,7 +148,8 @@ raw_zero (gpointer state, uint64_t offset, uint64_t length, bool unmap,
 static bool
 raw_discard (gpointer state, uint64_t offset, uint64_t length, GError **error)
 {
-  vp_file_discard (((Raw *) state)->file, offset, length);
+  Raw *raw = state;
+  vp_file_discard (raw->file, raw->start + offset, length);
   return true;
 }
 
@@ -130,13 +164,18 @@ raw_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
             GError **error)
 {
   Raw *raw = state;
-  uint64_t old_size;
+  uint64_t old_size, end;
+  if (raw->is_part || __builtin_add_overflow (raw->start, size, &end)) {
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                         "Cannot resize fixed-size raw disks");
+    return false;
+  }
   if (!vp_file_get_size (raw->file, &old_size, error) ||
-      !vp_file_truncate (raw->file, size, error))
+      !vp_file_truncate (raw->file, end, error))
     return false;
   raw->size = vp_round_up (size, SECTOR);
-  return size <= old_size || preallocate (raw->file, old_size, size - old_size,
-                                          preallocation, error);
+  return end <= old_size || preallocate (raw->file, old_size, end - old_size,
+                                         preallocation, error);
 }
 
 static const VpOption raw_options[] = {

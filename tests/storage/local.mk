@@ -109,3 +109,15 @@ check_PROGRAMS += tests/storage/test-qcow2-header
 TESTS += tests/storage/test-qcow2-header
 tests_storage_test_qcow2_header_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_qcow2_header_LDADD = $(engine_ldadd)
+
+# Names and keys that a person types.
+dist_check_SCRIPTS += tests/storage/img-names.sh
+TESTS += tests/storage/img-names.sh
+check_PROGRAMS += tests/storage/test-json-read tests/storage/test-secret
+TESTS += tests/storage/test-json-read tests/storage/test-secret
+tests_storage_test_json_read_SOURCES = tests/storage/test-json-read.c \
+	storage/json-read.c
+tests_storage_test_json_read_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
+tests_storage_test_json_read_LDADD = libvprov-image.la
+tests_storage_test_secret_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
+tests_storage_test_secret_LDADD = libvprov-image.la
