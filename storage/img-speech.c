@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BAR_GAP (50 * G_TIME_SPAN_MILLISECOND)
-
 char *
 vp_img_printable (const char *text)
 {
@@ -268,64 +266,4 @@ vp_img_size_text (uint64_t size)
     i++;
   return g_strdup_printf (
       "%.3g %s", (double) size / (double) (UINT64_C (1) << (10 * i)), units[i]);
-}
-
-/* ---- progress ------------------------------------------------------------ */
-
-static void
-show (VpImgProgress *progress, uint64_t done, uint64_t total)
-{
-  if (progress->kind == VP_IMG_PROGRESS_JSON)
-    printf ("{\"done\": %" PRIu64 ", \"total\": %" PRIu64 "}\n", done, total);
-  else
-    printf ("    (%3.2f/100%%)\r",
-            total > 0 ? 100.0 * (double) done / (double) total : 100.0);
-  fflush (stdout);
-}
-
-static void
-report (uint64_t done, uint64_t total, gpointer user_data)
-{
-  VpImgProgress *progress = user_data;
-  int64_t now = g_get_monotonic_time ();
-
-  if (done < total && now - progress->last_us < BAR_GAP)
-    return;
-  progress->last_us = now;
-  show (progress, done, total);
-}
-
-bool
-vp_img_parse_progress (const char *text, VpImgProgressKind *ret_kind)
-{
-  if (text == NULL || strcmp (text, "human") == 0)
-    *ret_kind = VP_IMG_PROGRESS_BAR;
-  else if (strcmp (text, "json") == 0)
-    *ret_kind = VP_IMG_PROGRESS_JSON;
-  else {
-    vp_img_complain ("--progress must be used with human or json as argument.");
-    return false;
-  }
-  return true;
-}
-
-void
-vp_img_progress_begin (VpImgProgress *progress, VpImgProgressKind kind)
-{
-  *progress = (VpImgProgress){ .kind = kind };
-  if (kind == VP_IMG_PROGRESS_NONE)
-    return;
-  progress->progress.report = report;
-  progress->progress.user_data = progress;
-  if (kind == VP_IMG_PROGRESS_BAR)
-    show (progress, 0, 1);
-  progress->begun = true;
-}
-
-void
-vp_img_progress_end (VpImgProgress *progress)
-{
-  if (progress->begun && progress->kind == VP_IMG_PROGRESS_BAR)
-    printf ("\n");
-  progress->begun = false;
 }

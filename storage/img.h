@@ -88,8 +88,10 @@ char *vp_img_printable (const char *text);
 /* 1.5 GiB, three digits at most; caller frees. */
 char *vp_img_size_text (uint64_t size);
 
-/* -p draws on the terminal, --progress=json writes a line each; NULL where
- * nobody looks. */
+/* ---- img-progress.c: how far it has come --------------------------------- */
+
+/* -p draws on the terminal, or writes percents for a program; --progress=json
+ * writes a line each; NONE: only SIGUSR1 is answered, on stderr. */
 typedef enum {
   VP_IMG_PROGRESS_NONE,
   VP_IMG_PROGRESS_BAR,
@@ -98,10 +100,11 @@ typedef enum {
 typedef struct {
   VpProgress progress; /* to be handed down */
   VpImgProgressKind kind;
-  int64_t last_us;
-  bool begun;
+  unsigned columns; /* of the terminal; 0: it is none */
+  int64_t begin_us, last_us;
 } VpImgProgress;
 bool vp_img_parse_progress (const char *text, VpImgProgressKind *ret_kind);
+/* Before any thread is started: they all must leave SIGUSR1 alone. */
 void vp_img_progress_begin (VpImgProgress *progress, VpImgProgressKind kind);
 void vp_img_progress_end (VpImgProgress *progress);
 

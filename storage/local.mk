@@ -61,3 +61,5 @@ libvprov_image_la_CPPFLAGS += $(GCRYPT_CFLAGS)
 libvprov_image_la_LIBADD += $(GCRYPT_LIBS)
 vprov_img_SOURCES += storage/img-names.c storage/img-names.h \
 	storage/json-read.c storage/json-read.h
+
+vprov_img_SOURCES += storage/img-progress.c
