@@ -18,7 +18,8 @@ typedef enum {
   VP_IMAGE_ERROR_IN_USE, /* somebody else holds a lock */
   VP_IMAGE_ERROR_DENIED, /* the gate said no to a name in the image */
   VP_IMAGE_ERROR_CANCELLED,
-  VP_IMAGE_ERROR_USAGE, /* options that do not go together */
+  VP_IMAGE_ERROR_USAGE,     /* options that do not go together */
+  VP_IMAGE_ERROR_NOT_FOUND, /* no such snapshot */
 } VpImageErrorCode;
 
 GQuark vp_image_error_quark (void);

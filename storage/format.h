@@ -246,6 +246,19 @@ struct VpFormat {
                      GError **error);
   bool (*check) (gpointer state, VpRepair repair, const VpProgress *progress,
                  VpCheckResult *result, GError **error);
+  /* Internal snapshots.  id, name: either or both; the first that bears all
+   * that is given.  VP_IMAGE_ERROR_UNSUPPORTED where the image cannot hold one.
+   * All but _open last when they return, and a cut leaves the old state or the
+   * new one.  facts: id NULL takes the next number. */
+  bool (*snapshot_create) (gpointer state, const VpSnapshot *facts,
+                           GError **error);
+  bool (*snapshot_apply) (gpointer state, const char *id, const char *name,
+                          GError **error);
+  bool (*snapshot_delete) (gpointer state, const char *id, const char *name,
+                           GError **error);
+  /* An image opened read-only shows the snapshot from now on. */
+  bool (*snapshot_open) (gpointer state, const char *id, const char *name,
+                         GError **error);
   /* Do places of DATA lie in holes of the file, reserved long before their
    * data?  Asked once, of an image that nobody writes. */
   bool (*has_holes) (gpointer state);

@@ -119,12 +119,12 @@ vp_img_info_to_json (VpJson *json, const char *filename,
 /* ---- for people ------------------------------------------------------------
  */
 
-static void
-print_snapshots (const GPtrArray *snapshots)
+void
+vp_img_print_snapshots (const GPtrArray *snapshots, unsigned most)
 {
   printf ("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID", "TAG",
           "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
-  for (unsigned i = 0; i < MIN (snapshots->len, MAX_SNAPSHOTS_SHOWN); i++) {
+  for (unsigned i = 0; i < MIN (snapshots->len, most); i++) {
     const VpSnapshot *snapshot = g_ptr_array_index (snapshots, i);
     g_autofree char *size = vp_img_size_text (snapshot->vm_state_size);
     uint64_t clock_s = snapshot->vm_clock_ns / 1000000000;
@@ -145,8 +145,8 @@ print_snapshots (const GPtrArray *snapshots)
     printf ("%-9s %-16s %8s%20s%13s%11s\n", id, name, size, when, clock,
             icount);
   }
-  if (snapshots->len > MAX_SNAPSHOTS_SHOWN)
-    printf ("(%u more)\n", snapshots->len - MAX_SNAPSHOTS_SHOWN);
+  if (snapshots->len > most)
+    printf ("(%u more)\n", snapshots->len - most);
 }
 
 static const char *
@@ -211,7 +211,7 @@ print_info (const char *filename, const VpImageInfo *info,
   if (info->backing_format != NULL)
     print_found ("backing file format", info->backing_format);
   if (info->snapshots != NULL && info->snapshots->len > 0)
-    print_snapshots (info->snapshots);
+    vp_img_print_snapshots (info->snapshots, MAX_SNAPSHOTS_SHOWN);
   if (info->compat != NULL)
     print_specifics (info);
 }

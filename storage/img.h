@@ -33,6 +33,7 @@ extern const VpImgVerb vp_img_verb_info;
 extern const VpImgVerb vp_img_verb_map;
 extern const VpImgVerb vp_img_verb_measure;
 extern const VpImgVerb vp_img_verb_resize;
+extern const VpImgVerb vp_img_verb_snapshot;
 extern const VpImgVerb vp_img_verb_worker;
 
 /* ---- img-speech.c: messages and options ---------------------------------- */
@@ -115,6 +116,8 @@ void vp_img_progress_end (VpImgProgress *progress);
  * be NULL. */
 void vp_img_info_to_json (VpJson *json, const char *filename,
                           const VpImageInfo *info, const char *full_backing);
+/* "Snapshot list:" for people, at most that many. */
+void vp_img_print_snapshots (const GPtrArray *snapshots, unsigned most);
 
 /* ---- img-check.c ----------------------------------------------------------
  */

@@ -10,13 +10,14 @@ libvprov_image_la_SOURCES = storage/pool.h storage/error.c storage/error.h \
 	storage/format.h storage/formats.c storage/formats.h \
 	storage/image-internal.h storage/image.c storage/image.h \
 	storage/layout.c storage/layout.h storage/progress.c \
-	storage/progress.h storage/qcow2-check.c storage/qcow2-create.c \
+	storage/progress.h storage/qcow2-check.c storage/qcow2-count.c storage/qcow2-create.c \
 	storage/qcow2-header.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
 	storage/progress.h storage/qcow2-create.c \
 	storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
 	storage/qcow2-snapshot.c storage/qcow2.c storage/qcow2.h \
 	storage/qcow2-header.c storage/qcow2-link.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
 	storage/qcow2-size.c storage/qcow2-snapshot.c storage/qcow2.c storage/qcow2.h \
+	storage/qcow2-snapshot.c storage/snapshot.c storage/snapshot.h storage/qcow2.c storage/qcow2.h \
 	storage/raw.c storage/table.c storage/table.h
 libvprov_image_la_CPPFLAGS = $(AM_CPPFLAGS) $(GLIB_CFLAGS) $(ZLIB_CFLAGS) \
 	$(ZSTD_CFLAGS) $(DEFLATE_CFLAGS) $(ISAL_CFLAGS)
@@ -45,7 +46,7 @@ bin_PROGRAMS += vprov-img
 vprov_img_SOURCES = storage/vprov-img.c storage/img.h \
 	storage/img-check.c storage/img-compare.c storage/img-convert.c \
 	storage/img-create.c storage/img-create.h storage/img-info.c \
-	storage/img-map.c storage/img-resize.c storage/img-speech.c \
+	storage/img-map.c storage/img-resize.c storage/img-snapshot.c storage/img-speech.c \
 	storage/img-target.c storage/img-target.h storage/img-worker.c \
 	storage/json.c storage/json.h storage/sandbox.c storage/sandbox.h
 vprov_img_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)

@@ -397,16 +397,41 @@ mend_refcounts (Qcow2Check *check, const VpCheckResult *before, guint n_notes,
   return qcow2_compare (check, check->repair, error);
 }
 
+/* Flags that a leak explains are no fault of their own. */
+static bool
+judge_flags (Qcow2Check *check, uint64_t leaks, guint *n_notes,
+             bool *ret_follow, GError **error)
+{
+  GPtrArray *notes = check->result->messages;
+  *ret_follow = false;
+  if (check->flag_faults == 0 || leaks == 0 || check->data_file)
+    return true;
+  if (!qcow2_flags_follow_leaks (check, ret_follow, error))
+    return false;
+  if (!*ret_follow)
+    return true;
+  check->flag_faults = 0;
+  for (guint i = *n_notes; i-- > 0;)
+    if (g_str_has_prefix (g_ptr_array_index (notes, i), "ERROR OFLAG_COPIED")) {
+      g_ptr_array_remove_index (notes, i);
+      (*n_notes)--;
+    }
+  return true;
+}
+
 static bool
 run (Qcow2Check *check, GError **error)
 {
+  bool follow;
   VpCheckResult *result = check->result;
   if (!make_counts (check, error) || !qcow2_load_stored (check, error) ||
       !count_and_mend_entries (check, error))
     return false;
   VpCheckResult before = *result;
   guint n_notes = result->messages ? result->messages->len : 0;
-  if (!qcow2_compare (check, VP_REPAIR_NOTHING, error))
+  if (!qcow2_compare (check, VP_REPAIR_NOTHING, error) ||
+      !judge_flags (check, result->leaks - before.leaks, &n_notes, &follow,
+                    error))
     return false;
   if (check->repair == VP_REPAIR_NOTHING) {
     result->corruptions += check->flag_faults;
@@ -416,9 +441,13 @@ run (Qcow2Check *check, GError **error)
     return false;
   bool sound = result->corruptions == 0 && result->check_errors == 0 &&
                result->leaks == 0;
-  return qcow2_mend_flags (check, check->repair == VP_REPAIR_ALL && sound,
-                           error) &&
-         finish_repair (check, error);
+  uint64_t fixed = result->corruptions_fixed;
+  if (!qcow2_mend_flags (
+          check, (check->repair == VP_REPAIR_ALL || follow) && sound, error))
+    return false;
+  if (follow)
+    result->corruptions_fixed = fixed;
+  return finish_repair (check, error);
 }
 
 bool

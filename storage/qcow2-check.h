@@ -87,6 +87,10 @@ bool qcow2_refcount_unknown (const Qcow2Check *check, uint64_t cluster);
 /* Entries whose repair takes nothing from anybody. */
 bool qcow2_mend_entries (Qcow2Check *check, GError **error);
 bool qcow2_mend_flags (Qcow2Check *check, bool repair, GError **error);
+/* Are all COPIED flags that do not go with the stored refcounts what a leak
+ * makes of them?  Asked once all references are counted. */
+bool qcow2_flags_follow_leaks (Qcow2Check *check, bool *ret_follow,
+                               GError **error);
 /* All refcounts anew, behind everything; check->counts must be without the
  * old refcount structures. */
 bool qcow2_rebuild_refcounts (Qcow2Check *check, GError **error);

@@ -500,7 +500,7 @@ write_in_steps (Rewrite *r, GError **error)
 bool
 qcow2_rewrite_head (Qcow2 *q, GError **error)
 {
-  static const uint64_t cells[] = { 24, 48, 72, 88 };
+  static const uint64_t cells[] = { 24, 48, 60, 72, 88 };
   Rewrite r = { .q = q, .len = (size_t) q->cluster_size, .header = q->header };
   if (q->broken)
     return qcow2_corrupt (q, error, "marked as corrupt; nothing is written");

@@ -393,10 +393,18 @@ qcow2_release (gpointer user_data, uint64_t offset, uint64_t length)
       continue;
     if (refcount > 1)
       continue;
-    q->free_hint = MIN (q->free_hint, cluster);
     vp_tables_forget (q->tables, cluster << q->header.cluster_bits);
-    vp_cluster_set_remove (q->metadata, cluster, 1);
-    vp_file_discard (q->file, cluster << q->header.cluster_bits,
-                     q->cluster_size);
+    qcow2_forget_clusters (q, cluster, 1);
   }
+}
+
+void
+qcow2_forget_clusters (Qcow2 *q, uint64_t first, uint64_t count)
+{
+  if (count == 0)
+    return;
+  q->free_hint = MIN (q->free_hint, first);
+  vp_cluster_set_remove (q->metadata, first, count);
+  vp_file_discard (q->file, first << q->header.cluster_bits,
+                   count << q->header.cluster_bits);
 }

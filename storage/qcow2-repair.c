@@ -179,6 +179,47 @@ qcow2_mend_flags (Qcow2Check *check, bool repair, GError **error)
   return true;
 }
 
+/* Where a cluster leaks, its flag may have been set, or not been cleared yet,
+ * for the references that there really are: a snapshot was being taken or
+ * deleted when the power went. */
+static bool
+flag_follows_leak (const Qcow2Check *check, uint64_t raw)
+{
+  uint64_t cluster = (raw & QCOW2_OFFSET_MASK) >> check->q->header.cluster_bits;
+  uint64_t stored = vp_counts_get_stored (check->counts, cluster);
+  uint64_t references = vp_counts_get (check->counts, cluster);
+  bool copied = raw & QCOW2_COPIED;
+  if (cluster == 0 || raw & QCOW2_COMPRESSED || copied == (stored == 1))
+    return true;
+  return stored > references && copied == (references == 1);
+}
+
+bool
+qcow2_flags_follow_leaks (Qcow2Check *check, bool *ret_follow, GError **error)
+{
+  Qcow2 *q = check->q;
+  size_t size = (size_t) q->cluster_size;
+  *ret_follow = false;
+  for (uint32_t i = 0; i < q->header.l1_entries; i++)
+    if (!flag_follows_leak (check, vp_be64_get (qcow2_l1 (q) + 8 * (size_t) i)))
+      return true;
+  for (guint i = 0; i < check->l2->len; i++) {
+    const Qcow2CountedL2 *table = &g_array_index (check->l2, Qcow2CountedL2, i);
+    if (table->active == 0)
+      continue;
+    const uint8_t *l2 = vp_tables_load (q->tables, table->offset, size, error);
+    if (!l2)
+      return false;
+    for (size_t at = 0; at < size; at += qcow2_l2_entry_size (q))
+      if (!flag_follows_leak (check, vp_be64_get (l2 + at)))
+        return true;
+    if (!vp_tables_trim (q->tables, error))
+      return false;
+  }
+  *ret_follow = true;
+  return true;
+}
+
 /* ---- all refcounts anew ------------------------------------------------- */
 
 typedef struct {

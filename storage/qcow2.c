@@ -384,7 +384,7 @@ qcow2_info (gpointer state, VpImageInfo *info, GError **error)
   return true;
 }
 
-static bool
+bool
 qcow2_flush (gpointer state, GError **error)
 {
   Qcow2 *q = state;
@@ -441,5 +441,9 @@ const VpFormat vp_format_qcow2 = {
   .resize = qcow2_resize,
   .set_backing = qcow2_set_backing,
   .check = qcow2_check,
+  .snapshot_create = qcow2_snapshot_create,
+  .snapshot_apply = qcow2_snapshot_apply,
+  .snapshot_delete = qcow2_snapshot_delete,
+  .snapshot_open = qcow2_snapshot_open,
   .has_holes = qcow2_has_holes,
 };

@@ -83,6 +83,7 @@ typedef struct {
   VpSnapshot *facts;
   uint64_t l1_offset;
   uint32_t l1_entries;
+  GBytes *raw; /* the entry as it stands in the table, padded to 8 */
 } Qcow2Snapshot;
 
 /* Of the header, as it stands in the first cluster. */
@@ -151,6 +152,7 @@ bool qcow2_store_cell (Qcow2 *q, uint64_t offset, size_t len, unsigned order,
 /* Cells: they share a sector, so each goes out whole or not at all. */
 #define QCOW2_CELL_SIZE_L1      24u, 24u
 #define QCOW2_CELL_REFTABLE     48u, 12u
+#define QCOW2_CELL_SNAPSHOTS    60u, 12u
 #define QCOW2_CELL_INCOMPATIBLE 72u, 8u
 #define QCOW2_CELL_AUTOCLEAR    88u, 8u
 /* A place for guest data or for a new table must not hold metadata. */
@@ -160,10 +162,19 @@ bool qcow2_note_metadata (Qcow2 *q, uint64_t offset, uint64_t length,
                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 uint8_t *qcow2_l1 (Qcow2 *q);
 uint8_t *qcow2_reftable (Qcow2 *q);
+bool qcow2_flush (gpointer state, GError **error);
 
 /* qcow2-snapshot.c */
 bool qcow2_load_snapshots (Qcow2 *q, GError **error);
 void qcow2_snapshot_free (gpointer snapshot);
+bool qcow2_snapshot_create (gpointer state, const VpSnapshot *facts,
+                            GError **error);
+bool qcow2_snapshot_apply (gpointer state, const char *id, const char *name,
+                           GError **error);
+bool qcow2_snapshot_delete (gpointer state, const char *id, const char *name,
+                            GError **error);
+bool qcow2_snapshot_open (gpointer state, const char *id, const char *name,
+                          GError **error);
 
 /* qcow2-refcount.c */
 uint64_t qcow2_entry_get (const uint8_t *block, unsigned order, uint64_t index);
@@ -179,6 +190,35 @@ bool qcow2_allocate (Qcow2 *q, uint64_t wanted, bool exact,
                      GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* VpTablesRelease. */
 void qcow2_release (gpointer q, uint64_t offset, uint64_t length);
+/* Nobody counts on these any more: their space goes back. */
+void qcow2_forget_clusters (Qcow2 *q, uint64_t first, uint64_t count);
+
+/* qcow2-count.c: users of all that L2 tables lead to, by the whole. */
+typedef struct {
+  uint64_t table;      /* host offset of an L2 table */
+  uint32_t first, end; /* its entries that count */
+  bool itself;         /* the table's own cluster counts, too */
+} Qcow2Branch;
+/* All that an L1 table (big-endian, as on disk) leads to, sorted; NULL where
+ * an entry cannot be right.  Free with g_array_unref (). */
+GArray *qcow2_branches (Qcow2 *q, const uint8_t *l1, uint64_t entries,
+                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* What follows works on the file: first everything goes out and is dropped
+ * from the cache, and nothing but the L1 may be changed there meanwhile. */
+bool qcow2_settle (Qcow2 *q, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Would qcow2_count () meet a count that is 0, or at its limit? */
+bool qcow2_can_count (Qcow2 *q, const GArray *branches, bool up,
+                      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* One user more, or less; on disk when it returns. */
+bool qcow2_count (Qcow2 *q, const GArray *branches, bool up,
+                  GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* One less; COPIED is set in the active tables where one user is left. */
+bool qcow2_count_down_to_active (Qcow2 *q, const GArray *branches,
+                                 const GArray *active,
+                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* All that these tables name has several users. */
+bool qcow2_clear_copied (Qcow2 *q, const GArray *branches,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* One L2 entry: 8 bytes, or 16 where it is extended.  Everybody who reads an
  * L2 table does it through these. */

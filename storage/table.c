@@ -328,6 +328,12 @@ drop_old (VpTables *tables, size_t target)
   }
 }
 
+void
+vp_tables_drop (VpTables *tables)
+{
+  drop_old (tables, 0);
+}
+
 bool
 vp_tables_trim (VpTables *tables, GError **error)
 {

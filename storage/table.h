@@ -47,6 +47,9 @@ void vp_tables_pin (VpTables *tables, uint64_t offset);
 void vp_tables_dirty (VpTables *tables, uint64_t offset, size_t at, size_t len,
                       unsigned order);
 void vp_tables_forget (VpTables *tables, uint64_t offset);
+/* Forgets all that is clean and not pinned: somebody is about to change the
+ * file behind our back. */
+void vp_tables_drop (VpTables *tables);
 void vp_tables_free_later (VpTables *tables, uint64_t offset, uint64_t length);
 bool vp_tables_is_dirty (VpTables *tables);
 

@@ -68,6 +68,11 @@ check_PROGRAMS += tests/storage/test-packed
 TESTS += tests/storage/test-packed
 tests_storage_test_packed_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_packed_LDADD = $(engine_ldadd) $(ZLIB_LIBS)
+check_PROGRAMS += tests/storage/test-snapshot
+TESTS += tests/storage/test-snapshot
+LONG_TESTS += tests/storage/test-snapshot
+tests_storage_test_snapshot_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_snapshot_LDADD = $(engine_ldadd)
 
 check_PROGRAMS += tests/storage/test-crash
 TESTS += tests/storage/test-crash
