@@ -138,19 +138,6 @@ print_map (VpImage *image, const Arguments *arguments, GError **error)
 }
 
 static bool
-parse_number (const char *text, const char *what, uint64_t *ret_value)
-{
-  if (vp_parse_size (text, ret_value, NULL))
-    return true;
-  vp_img_complain ("Invalid %s specified. You may use k, M, G, T, P or E "
-                   "suffixes for",
-                   what);
-  vp_img_complain ("kilobytes, megabytes, gigabytes, terabytes, petabytes and "
-                   "exabytes.");
-  return false;
-}
-
-static bool
 parse (int argc, char **argv, Arguments *arguments, int *ret_status)
 {
   static const struct option longs[] = {
@@ -172,11 +159,13 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
         return false;
       break;
     case 's':
-      if (!parse_number (optarg, "start offset", &arguments->start))
+      if (!vp_img_parse_number ("start offset", optarg, 0, INT64_MAX,
+                                &arguments->start))
         return false;
       break;
     case 'l':
-      if (!parse_number (optarg, "max length", &arguments->max_length))
+      if (!vp_img_parse_number ("max length", optarg, 0, INT64_MAX,
+                                &arguments->max_length))
         return false;
       break;
     default:

@@ -159,7 +159,7 @@ vp_img_parse_output (const char *text, VpImgOutput *ret_output)
 }
 
 bool
-vp_img_parse_cache (const char *text, const char *what)
+vp_img_is_cache_mode (const char *text)
 {
   static const char *const modes[] = { "none",   "off",          "writeback",
                                        "unsafe", "writethrough", "directsync" };
@@ -167,6 +167,14 @@ vp_img_parse_cache (const char *text, const char *what)
   for (size_t i = 0; i < G_N_ELEMENTS (modes); i++)
     if (strcmp (modes[i], text) == 0)
       return true;
+  return false;
+}
+
+bool
+vp_img_parse_cache (const char *text, const char *what)
+{
+  if (vp_img_is_cache_mode (text))
+    return true;
   vp_img_complain ("Invalid %s option: %s", what, text);
   return false;
 }

@@ -24,6 +24,7 @@ typedef struct {
 } VpImgVerb;
 
 /* Each at the end of its own img-NAME.c. */
+extern const VpImgVerb vp_img_verb_bench;
 extern const VpImgVerb vp_img_verb_check;
 extern const VpImgVerb vp_img_verb_compare;
 extern const VpImgVerb vp_img_verb_convert;
@@ -68,6 +69,7 @@ bool vp_img_parse_output (const char *text, VpImgOutput *ret_output);
 /* -t and -T: the names are known and checked; the page cache is used in any
  * case, and what is made is flushed in any case. */
 bool vp_img_parse_cache (const char *text, const char *what);
+bool vp_img_is_cache_mode (const char *text);
 /* "64k"; complains with the suffixes there are.  what: "image size". */
 bool vp_img_parse_size (const char *text, uint64_t *ret_size);
 bool vp_img_parse_number (const char *what, const char *text, uint64_t min,

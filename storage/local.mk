@@ -64,3 +64,4 @@ vprov_img_SOURCES += storage/img-names.c storage/img-names.h \
 	storage/json-read.c storage/json-read.h
 
 vprov_img_SOURCES += storage/img-progress.c
+vprov_img_SOURCES += storage/img-bench.c

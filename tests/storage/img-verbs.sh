@@ -49,7 +49,7 @@ expect 1 "unrecognized option '--dance'" --dance
 for verb in check compare convert create dd info map measure resize snapshot; do
   expect 0 "usage: vprov-img $verb " $verb --help
 done
-for verb in amend bench bitmap checksum commit rebase; do
+for verb in amend bitmap checksum commit rebase; do
   expect 1 "$verb is not supported yet" $verb x
 done
 expect 1 "worker is started by the daemon" worker
@@ -207,6 +207,21 @@ expect 0 "Offset          Length          Mapped to       File" map c.qcow2
 expect 0 '"start": 0, "length": ' map --output=json c.qcow2
 expect 0 '[{ "start": 1048576, "length": 65536, ' map --output=json -s 1M -l 64k c.qcow2
 expect 1 "Expecting one image file name" map
+
+# bench
+expect 0 "Sending 10 read requests, 4096 bytes each, 64 in parallel (starting at offset 0, step size 4096)" bench -c 10 c.qcow2
+expect 0 "Run completed in " bench -f raw -c 9 -s 1M -o 7M -S 64k data.raw
+silent create -q -f qcow2 w.qcow2 1M
+expect 0 "Sending flush every 8 requests" bench -f qcow2 -w -c 20 -d 8 --flush-interval=8 --pattern=7 -s 64k -o 512k w.qcow2
+head -c 524288 /dev/zero > w.raw
+head -c 524288 /dev/zero | tr '\0' '\7' >> w.raw
+expect 0 "identical" compare -f raw w.raw w.qcow2
+expect 0 "No errors" check w.qcow2
+expect 1 "Failed request: " bench -c 1 -s 2M w.qcow2
+expect 1 "Invalid queue depth specified" bench -d 0 w.qcow2
+expect 1 "only available in write tests" bench --flush-interval=8 w.qcow2
+expect 1 "can't be smaller than depth" bench -w --flush-interval=8 w.qcow2
+expect 1 "Invalid step_size specified." bench -S x w.qcow2
 
 # A disk that is full says so.
 if [ -w /dev/full ]; then
