@@ -94,6 +94,10 @@ TESTS += tests/storage/test-grow-hides-tail
 tests_storage_test_grow_hides_tail_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_grow_hides_tail_LDADD = $(engine_ldadd)
 
+dist_check_SCRIPTS += tests/storage/img-matrix.sh
+TESTS += tests/storage/img-matrix.sh
+LONG_TESTS += tests/storage/img-matrix.sh
+
 check_PROGRAMS += tests/storage/test-random
 TESTS += tests/storage/test-random
 LONG_TESTS += tests/storage/test-random
