@@ -240,6 +240,8 @@ struct VpFormat {
    * NULL. */
   bool (*set_backing) (gpointer state, const char *name, const char *format,
                        GError **error);
+  /* Lets go of all guest data; snapshots keep theirs. */
+  bool (*empty) (gpointer state, GError **error);
   /* With all of options->size allocated.  Without: an image is as large as its
    * disk. */
   bool (*footprint) (const VpCreateOptions *options, VpFootprint *ret_print,

@@ -93,6 +93,15 @@ vp_img_fail_open (const char *name, const GError *error, int status)
 }
 
 int
+vp_img_fail_open_as (const char *what, const char *name, const GError *error,
+                     int status)
+{
+  vp_img_complain ("Could not open %s'%s': %s", what, name,
+                   without_name (name, error->message));
+  return status;
+}
+
+int
 vp_img_fail_options (const VpFormat *format, const GError *error)
 {
   vp_img_complain ("%s", error->message);

@@ -26,6 +26,7 @@ typedef struct {
 /* Each at the end of its own img-NAME.c. */
 extern const VpImgVerb vp_img_verb_bench;
 extern const VpImgVerb vp_img_verb_check;
+extern const VpImgVerb vp_img_verb_commit;
 extern const VpImgVerb vp_img_verb_compare;
 extern const VpImgVerb vp_img_verb_convert;
 extern const VpImgVerb vp_img_verb_create;
@@ -33,6 +34,7 @@ extern const VpImgVerb vp_img_verb_dd;
 extern const VpImgVerb vp_img_verb_info;
 extern const VpImgVerb vp_img_verb_map;
 extern const VpImgVerb vp_img_verb_measure;
+extern const VpImgVerb vp_img_verb_rebase;
 extern const VpImgVerb vp_img_verb_resize;
 extern const VpImgVerb vp_img_verb_snapshot;
 extern const VpImgVerb vp_img_verb_worker;
@@ -53,6 +55,9 @@ int vp_img_fail (const GError *error, int status);
  * it. */
 int vp_img_fail_about (const char *name, const GError *error, int status);
 int vp_img_fail_open (const char *name, const GError *error, int status);
+/* "Could not open WHATNAME: why". */
+int vp_img_fail_open_as (const char *what, const char *name,
+                         const GError *error, int status);
 
 /* A value in -o that the format does not take; returns 1. */
 int vp_img_fail_options (const VpFormat *format, const GError *error);

@@ -24,6 +24,10 @@ libvprov_image_la_CPPFLAGS = $(AM_CPPFLAGS) $(GLIB_CFLAGS) $(ZLIB_CFLAGS) \
 libvprov_image_la_LIBADD = $(GLIB_LIBS) $(ZLIB_LIBS) $(ZSTD_LIBS) \
 	$(DEFLATE_LIBS) $(ISAL_LIBS)
 
+# Between an image and its backing file.
+libvprov_image_la_SOURCES += storage/commit.c storage/commit.h \
+	storage/pace.h storage/qcow2-empty.c storage/rebase.c storage/rebase.h
+
 # How large an image will be.
 libvprov_image_la_SOURCES += storage/measure.c storage/measure.h \
 	storage/qcow2-measure.c
@@ -54,7 +58,6 @@ vprov_img_LDADD = libvprov-image.la
 
 # Preallocated images.
 libvprov_image_la_SOURCES += storage/holes.c storage/qcow2-holes.c
-vprov_img_SOURCES += storage/img-measure.c storage/img-dd.c
 
 # Names and keys that a person types; encryption.
 libvprov_image_la_SOURCES += storage/secret.c storage/secret.h
@@ -65,3 +68,5 @@ vprov_img_SOURCES += storage/img-names.c storage/img-names.h \
 
 vprov_img_SOURCES += storage/img-progress.c
 vprov_img_SOURCES += storage/img-bench.c
+vprov_img_SOURCES += storage/img-measure.c storage/img-dd.c \
+	storage/img-commit.c storage/img-rebase.c

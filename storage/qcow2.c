@@ -422,6 +422,7 @@ const VpFormat vp_format_qcow2 = {
   .probe = qcow2_probe,
   .create = qcow2_create,
   .footprint = qcow2_footprint,
+  .empty = qcow2_empty,
   .open = qcow2_open,
   .close = qcow2_close,
   .get_size = qcow2_get_size,

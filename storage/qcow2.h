@@ -342,7 +342,11 @@ bool qcow2_round_file (Qcow2 *q, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* qcow2-create.c */
 bool qcow2_create (VpFile *file, const VpCreateOptions *options,
                    GError **error);
-/* ---- qcow2-measure.c */
+
+/* qcow2-empty.c */
+bool qcow2_empty (gpointer state, GError **error);
+
+/* qcow2-measure.c */
 bool qcow2_footprint (const VpCreateOptions *options, VpFootprint *ret_print,
                       GError **error);
 

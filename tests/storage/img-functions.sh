@@ -72,3 +72,8 @@ same () {
   cmp -s scratch/qemu-img scratch/vprov-img
   ok $? "$*"
 }
+
+# Only in "make check-long": what is like the others.
+long () {
+  if [ -n "${VP_TEST_LONG:-}" ]; then "$@"; fi
+}

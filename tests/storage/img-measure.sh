@@ -16,12 +16,13 @@ fi
 
 for cs in 512 4k 64k 2M; do
   for bits in 1 16 64; do
-    same measure -O qcow2 -o cluster_size=$cs,refcount_bits=$bits --size 100G
+    long same measure -O qcow2 -o cluster_size=$cs,refcount_bits=$bits --size 100G
   done
-  for size in 0 1 512 65537 3000001 1T; do
-    same measure -O qcow2 -o cluster_size=$cs --size $size
+  for size in 0 1 512 65537 3000001; do
+    long same measure -O qcow2 -o cluster_size=$cs --size $size
   done
-  same measure -O qcow2 -o cluster_size=$cs,compat=0.10 --size 10G
+  same measure -O qcow2 -o cluster_size=$cs,refcount_bits=1 --size 1T
+  long same measure -O qcow2 -o cluster_size=$cs,compat=0.10 --size 10G
 done
 for how in off metadata falloc full; do
   same measure -O qcow2 -o preallocation=$how --size 1G
@@ -56,15 +57,18 @@ theirs qemu-img create -q -f qcow2 -o compat=0.10 old.qcow2 100M
 head -c 3000001 /dev/urandom > odd.raw
 truncate -s 5M sparse.raw
 printf x | dd of=sparse.raw bs=1 seek=2100000 conv=notrunc 2> /dev/null
+for i in a.qcow2 "-f raw sparse.raw"; do
+  same measure -O qcow2 -o cluster_size=4k $i
+done
 for i in a.qcow2 over.qcow2 packed.qcow2 old.qcow2 "-f raw odd.raw" \
   "-f raw sparse.raw"; do
   for o in cluster_size=512 cluster_size=64k cluster_size=2M compat=0.10 \
     preallocation=full backing_file=x; do
     # shellcheck disable=SC2086 # words
-    same measure -O qcow2 -o $o $i
+    long same measure -O qcow2 -o $o $i
   done
   # shellcheck disable=SC2086
-  same measure $i
+  long same measure $i
 done
 same measure -O qcow2 --output=json a.qcow2
 same measure -f qcow2 odd.raw

@@ -22,8 +22,10 @@ TESTS += tests/storage/img-verbs.sh
 dist_check_SCRIPTS += tests/storage/img-interop.sh
 TESTS += tests/storage/img-interop.sh
 EXTRA_DIST += tests/storage/img-functions.sh
-dist_check_SCRIPTS += tests/storage/img-measure.sh tests/storage/img-dd.sh
-TESTS += tests/storage/img-measure.sh tests/storage/img-dd.sh
+dist_check_SCRIPTS += tests/storage/img-measure.sh tests/storage/img-dd.sh \
+	tests/storage/img-commit.sh tests/storage/img-rebase.sh
+TESTS += tests/storage/img-measure.sh tests/storage/img-dd.sh \
+	tests/storage/img-commit.sh tests/storage/img-rebase.sh
 
 check_PROGRAMS += tests/storage/test-sandbox
 TESTS += tests/storage/test-sandbox
@@ -130,3 +132,5 @@ tests_storage_test_json_read_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
 tests_storage_test_json_read_LDADD = libvprov-image.la
 tests_storage_test_secret_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
 tests_storage_test_secret_LDADD = libvprov-image.la
+LONG_TESTS += tests/storage/img-measure.sh tests/storage/img-commit.sh \
+	tests/storage/img-rebase.sh

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* img-commit: an overlay into its backing file, or into one further down.
+ *
+ *     top ─ middle ─ base ─ below          top ─ middle ┆  base ─ below
+ *     open for writing, the rest for   ─▶  cut here     ┆  open for writing
+ *     reading                                           ┆
+ *
+ * With -b the images in between are left as they are, and the top is not
+ * emptied, as in qemu-img. */
+#include "config.h"
+
+#include "storage/commit.h"
+#include "storage/error.h"
+#include "storage/img.h"
+
+#include <stdio.h>
+
+typedef struct {
+  const char *filename, *format, *base;
+  VpImgProgressKind progress;
+  uint64_t rate;
+  bool quiet, keep_top;
+} Arguments;
+
+static const struct option long_options[] = {
+  { "quiet", no_argument, NULL, 'q' },
+  { "format", required_argument, NULL, 'f' },
+  { "base", required_argument, NULL, 'b' },
+  { "drop", no_argument, NULL, 'd' },
+  { "cache", required_argument, NULL, 't' },
+  { "rate-limit", required_argument, NULL, 'r' },
+  { "progress", optional_argument, NULL, 'P' },
+  { "object", required_argument, NULL, 256 },
+  { "image-opts", no_argument, NULL, 257 },
+  { NULL, 0, NULL, 0 }
+};
+
+static int
+take_option (int c, Arguments *arguments)
+{
+  switch (c) {
+  case 'q': arguments->quiet = true; break;
+  case 'f': arguments->format = optarg; break;
+  case 'b':
+    arguments->base = optarg;
+    arguments->keep_top = true;
+    break;
+  case 'd': arguments->keep_top = true; break;
+  case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
+  case 'r':
+    return vp_img_parse_number ("rate limit", optarg, 0, INT64_MAX,
+                                &arguments->rate)
+               ? -1
+               : 1;
+  case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
+  case 'P':
+    return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
+  case 256: return vp_img_unsupported ("--object");
+  case 257: return vp_img_unsupported ("--image-opts");
+  default: return 1;
+  }
+  return -1;
+}
+
+static int
+parse (int argc, char **argv, Arguments *arguments)
+{
+  int c, status;
+
+  while ((c = vp_img_getopt (argc, argv, "qf:b:dt:r:p", long_options)) >= 0)
+    if ((status = take_option (c, arguments)) >= 0)
+      return status;
+  if (optind != argc - 1)
+    return vp_img_misuse ("Expecting one image file name");
+  arguments->filename = argv[optind];
+  return -1;
+}
+
+/* The base again, for writing. */
+static VpImage *
+reopen_base (VpImage *image, VpImage *layer, char **ret_name, GError **error)
+{
+  VpOpener opener = vp_opener_person (0);
+  const VpFormat *format = vp_image_get_format (layer);
+  VpFileId id = vp_image_get_file (layer)->id;
+
+  *ret_name = g_strdup (vp_image_get_name (layer));
+  vp_image_free (vp_chain_cut (image, layer));
+  g_autoptr (VpImage) base = vp_image_open (*ret_name, format->name,
+                                            VP_IMAGE_WRITABLE, &opener, error);
+  if (base == NULL)
+    return NULL;
+  VpFileId now = vp_image_get_file (base)->id;
+  if (now.device != id.device || now.inode != id.inode) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_IN_USE,
+                 "%s: was replaced by another file a moment ago", *ret_name);
+    return NULL;
+  }
+  return g_steal_pointer (&base);
+}
+
+static int
+commit (const Arguments *arguments, VpImage *image, VpImage *layer)
+{
+  g_autoptr (GError) error = NULL;
+  g_autofree char *name = NULL;
+  VpImgProgress progress;
+  g_autoptr (VpImage) base = reopen_base (image, layer, &name, &error);
+
+  if (base == NULL)
+    return vp_img_fail_open (name, error, 1);
+  vp_img_progress_begin (&progress, arguments->quiet ? VP_IMG_PROGRESS_NONE
+                                                     : arguments->progress);
+  bool ok = vp_commit_image (image, base, arguments->rate, &progress.progress,
+                             &error);
+  vp_img_progress_end (&progress);
+  if (!ok || !vp_image_close (g_steal_pointer (&base), &error))
+    return vp_img_fail_about (name, error, 1);
+  if (!arguments->keep_top && !vp_image_empty (image, &error)) {
+    vp_img_complain ("Could not empty %s: %s", arguments->filename,
+                     error->message);
+    return 1;
+  }
+  return 0;
+}
+
+static int
+run_commit (int argc, char **argv)
+{
+  Arguments arguments = { 0 };
+  g_autoptr (GError) error = NULL;
+  int status = parse (argc, argv, &arguments);
+
+  if (status >= 0)
+    return status;
+  VpOpener opener = vp_opener_person (0);
+  g_autoptr (VpImage) image = vp_image_open (
+      arguments.filename, arguments.format, VP_IMAGE_WRITABLE, &opener, &error);
+  if (image == NULL)
+    return vp_img_fail_open (arguments.filename, error, 1);
+  VpImage *layer = vp_chain_find (image, arguments.base);
+  if (layer == NULL && arguments.base != NULL) {
+    vp_img_complain ("Did not find '%s' in the backing chain of '%s'",
+                     arguments.base, arguments.filename);
+    return 1;
+  }
+  if (layer == NULL) {
+    vp_img_complain ("Image does not have a backing file");
+    return 1;
+  }
+  if ((status = commit (&arguments, image, layer)) != 0)
+    return status;
+  if (!vp_image_close (g_steal_pointer (&image), &error))
+    return vp_img_fail_about (arguments.filename, error, 1);
+  if (!arguments.quiet)
+    printf ("Image committed.\n");
+  return 0;
+}
+
+const VpImgVerb vp_img_verb_commit = {
+  "commit", run_commit,
+  "[-q] [-f fmt] [-t cache] [-b base] [-r rate_limit] [-d] [-p] "
+  "[--progress[=json]] filename",
+  "  -f, --format=fmt       format of the image; guessed without\n"
+  "  -b, --base=base        the image of its chain to commit into; the next\n"
+  "                         one below without.  Implies -d; images in between\n"
+  "                         are left as they are, and are of no use any more\n"
+  "  -d, --drop             do not empty the image afterwards: it is to be\n"
+  "                         deleted\n"
+  "  -r, --rate-limit=rate  bytes a second at most\n"
+  "  -t, --cache=mode       accepted; all is flushed in any case\n"
+  "  -p, --progress[=json]  show how far it has come\n"
+  "  -q, --quiet            say nothing\n"
+  "A base that is smaller than the image grows.\n"
+};

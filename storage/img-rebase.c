@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* img-rebase: another backing file; what the image would lose is copied into
+ * it first.  Only -u believes that there is nothing to copy. */
+#include "config.h"
+
+#include "storage/error.h"
+#include "storage/img.h"
+#include "storage/rebase.h"
+
+#include <stdio.h>
+
+typedef struct {
+  const char *filename, *format, *base, *base_format;
+  VpImgProgressKind progress;
+  bool quiet, unsafe, compress, no_lock;
+} Arguments;
+
+static const struct option long_options[] = {
+  { "quiet", no_argument, NULL, 'q' },
+  { "format", required_argument, NULL, 'f' },
+  { "backing", required_argument, NULL, 'b' },
+  { "backing-format", required_argument, NULL, 'F' },
+  { "backing-unsafe", no_argument, NULL, 'u' },
+  { "compress", no_argument, NULL, 'c' },
+  { "force-share", no_argument, NULL, 'U' },
+  { "cache", required_argument, NULL, 't' },
+  { "source-cache", required_argument, NULL, 'T' },
+  { "progress", optional_argument, NULL, 'P' },
+  { "object", required_argument, NULL, 256 },
+  { "image-opts", no_argument, NULL, 257 },
+  { NULL, 0, NULL, 0 }
+};
+
+static int
+take_option (int c, Arguments *arguments)
+{
+  switch (c) {
+  case 'q': arguments->quiet = true; break;
+  case 'f': arguments->format = optarg; break;
+  case 'b': arguments->base = optarg; break;
+  case 'F': arguments->base_format = optarg; break;
+  case 'u': arguments->unsafe = true; break;
+  case 'c': arguments->compress = true; break;
+  case 'U': arguments->no_lock = true; break;
+  case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
+  case 'T': return vp_img_parse_cache (optarg, "source cache") ? -1 : 1;
+  case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
+  case 'P':
+    return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
+  case 256: return vp_img_unsupported ("--object");
+  case 257: return vp_img_unsupported ("--image-opts");
+  default: return 1;
+  }
+  return -1;
+}
+
+static int
+parse (int argc, char **argv, Arguments *arguments)
+{
+  int c, status;
+
+  while ((c = vp_img_getopt (argc, argv, "qf:b:F:ucUt:T:p", long_options)) >= 0)
+    if ((status = take_option (c, arguments)) >= 0)
+      return status;
+  if (optind != argc - 1)
+    return vp_img_misuse ("Expecting one image file name");
+  if (arguments->base == NULL && !arguments->unsafe)
+    return vp_img_misuse ("Must specify backing file (-b) or use unsafe mode "
+                          "(-u)");
+  arguments->filename = argv[optind];
+  if (arguments->base != NULL && arguments->base[0] == '\0')
+    arguments->base = NULL; /* none */
+  return -1;
+}
+
+static VpImage *
+open_image (const Arguments *arguments, VpOpener *opener, GError **error)
+{
+  VpImageFlags flags = VP_IMAGE_WRITABLE;
+
+  if (arguments->no_lock)
+    flags |= VP_IMAGE_NO_LOCK;
+  if (arguments->unsafe)
+    flags |= VP_IMAGE_NO_BACKING;
+  return vp_image_open (arguments->filename, arguments->format, flags, opener,
+                        error);
+}
+
+/* What the image will name, opened as the image will do it. */
+static VpImage *
+open_base (const Arguments *arguments, VpOpener *opener, GError **error)
+{
+  VpClaim claim = { .role = "backing",
+                    .name = arguments->base,
+                    .format = arguments->base_format,
+                    .image = arguments->filename };
+  const char *format = claim.format;
+  g_autoptr (VpFile) file = opener->open (opener, &claim, &format, error);
+
+  if (file == NULL)
+    return NULL;
+  return vp_image_open_file (
+      file, format, arguments->no_lock ? VP_IMAGE_NO_LOCK : VP_IMAGE_READ_ONLY,
+      opener, error);
+}
+
+static int
+fail_change (const Arguments *arguments, const char *why)
+{
+  vp_img_complain ("Could not change the backing file to '%s': %s",
+                   arguments->base != NULL ? arguments->base : "", why);
+  return 1;
+}
+
+/* All that can be known before anything is written. */
+static int
+check_arguments (const Arguments *arguments, VpImage *image)
+{
+  if (arguments->base_format != NULL &&
+      vp_formats_find (arguments->base_format, NULL) == NULL) {
+    vp_img_complain ("Invalid format name: '%s'", arguments->base_format);
+    return 1;
+  }
+  if (vp_image_get_format (image)->set_backing == NULL)
+    return fail_change (arguments, "Operation not supported");
+  if (arguments->base != NULL && arguments->base_format == NULL)
+    return fail_change (arguments, "backing format must be specified");
+  return -1;
+}
+
+static int
+rebase (const Arguments *arguments, VpImage *image, VpOpener *opener)
+{
+  g_autoptr (VpImage) base = NULL;
+  g_autoptr (GError) error = NULL;
+  VpImgProgress progress;
+
+  if (arguments->base != NULL) {
+    base = open_base (arguments, opener, &error);
+    if (base == NULL)
+      return vp_img_fail_open_as ("new backing file ", arguments->base, error,
+                                  1);
+  }
+  VpRebase to = { .name = arguments->base,
+                  .format = arguments->base ? arguments->base_format : NULL,
+                  .backing = base,
+                  .compress = arguments->compress };
+  vp_img_progress_begin (&progress, arguments->quiet ? VP_IMG_PROGRESS_NONE
+                                                     : arguments->progress);
+  bool ok = vp_rebase_image (image, &to, &progress.progress, &error);
+  vp_img_progress_end (&progress);
+  return ok ? 0 : fail_change (arguments, error->message);
+}
+
+static int
+run_rebase (int argc, char **argv)
+{
+  Arguments arguments = { 0 };
+  g_autoptr (GError) error = NULL;
+  int status = parse (argc, argv, &arguments);
+
+  if (status >= 0)
+    return status;
+  VpOpener opener = vp_opener_person (arguments.no_lock ? VP_FILE_NO_LOCK : 0);
+  g_autoptr (VpImage) image = open_image (&arguments, &opener, &error);
+  if (image == NULL)
+    return vp_img_fail_open (arguments.filename, error, 1);
+  if ((status = check_arguments (&arguments, image)) >= 0)
+    return status;
+  if (!arguments.unsafe)
+    status = rebase (&arguments, image, &opener);
+  else if (vp_image_set_backing (
+               image, arguments.base,
+               arguments.base != NULL ? arguments.base_format : NULL, &error))
+    status = 0;
+  else
+    status = fail_change (&arguments, error->message);
+  if (status != 0)
+    return status;
+  if (!vp_image_close (g_steal_pointer (&image), &error))
+    return vp_img_fail_about (arguments.filename, error, 1);
+  return 0;
+}
+
+const VpImgVerb vp_img_verb_rebase = {
+  "rebase", run_rebase,
+  "[-U] [-q] [-f fmt] [-t cache] [-T src_cache] [-p] [-u] [-c] "
+  "-b backing_file [-F backing_fmt] [--progress[=json]] filename",
+  "  -f, --format=fmt          format of the image; guessed without\n"
+  "  -b, --backing=file        the new backing file, as the image will name\n"
+  "                            it; \"\" for none\n"
+  "  -F, --backing-format=fmt  its format\n"
+  "  -u, --backing-unsafe      change the name only; for a file that was "
+  "moved\n"
+  "  -c, --compress            pack what is copied\n"
+  "  -p, --progress[=json]     show how far it has come\n"
+  "  -q, --quiet               show nothing of that\n"
+  "  -U, --force-share         look at no lock\n"
+  "  -t, -T                    accepted; all is flushed in any case\n"
+  "Without -u the image reads the same before and afterwards: where the new\n"
+  "backing file differs from the old one the image is given what it held.\n"
+};
