@@ -404,7 +404,10 @@ judge_flags (Qcow2Check *check, uint64_t leaks, guint *n_notes,
 {
   GPtrArray *notes = check->result->messages;
   *ret_follow = false;
-  if (check->flag_faults == 0 || leaks == 0 || check->data_file)
+  if (leaks == 0 || check->data_file)
+    return true;
+  /* Mending a leak may call for a flag that went with it. */
+  if (check->flag_faults == 0 && check->repair == VP_REPAIR_NOTHING)
     return true;
   if (!qcow2_flags_follow_leaks (check, ret_follow, error))
     return false;

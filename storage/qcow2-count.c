@@ -461,5 +461,6 @@ qcow2_settle (Qcow2 *q, GError **error)
       !vp_file_get_size (q->file, &q->file_end, error))
     return false;
   vp_tables_drop (q->tables);
+  q->packed_end = 0; /* its cluster may be given back */
   return true;
 }

@@ -102,6 +102,10 @@ case_repair (const EngineCase *c, VpFile *file)
     return;
   g_auto (VpCheckResult) result = { 0 };
   run_check (file, c->format, VP_REPAIR_LEAKS, &result);
+  for (guint i = 0;
+       result.corruptions > 0 && i < MIN (result.messages->len, 10); i++)
+    g_test_message ("%s: %s", c->name,
+                    (char *) g_ptr_array_index (result.messages, i));
   g_assert_cmpuint (result.corruptions, ==, 0);
   g_assert_cmpuint (result.leaks, ==, 0);
   case_check (c, file, 0);

@@ -70,6 +70,12 @@ check_PROGRAMS += tests/storage/test-packed
 TESTS += tests/storage/test-packed
 tests_storage_test_packed_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_packed_LDADD = $(engine_ldadd) $(ZLIB_LIBS)
+check_PROGRAMS += tests/storage/test-crash-whole
+TESTS += tests/storage/test-crash-whole
+LONG_TESTS += tests/storage/test-crash-whole
+tests_storage_test_crash_whole_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_crash_whole_LDADD = $(engine_ldadd)
+
 check_PROGRAMS += tests/storage/test-snapshot
 TESTS += tests/storage/test-snapshot
 LONG_TESTS += tests/storage/test-snapshot
