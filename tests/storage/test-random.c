@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "storage/error.h"
+#include "storage/snapshot.h"
 #include "tests/storage/byte-model.h"
 #include "tests/storage/engine-cases.h"
 #include "tests/storage/judge.h"
@@ -187,6 +188,27 @@ do_write (Life *life)
   byte_model_write (life->model, offset, bytes, length);
 }
 
+/* Whole clusters; what does not shrink is stored plain. */
+static void
+do_packed (Life *life)
+{
+  uint64_t length, offset = draw_range (life, MAX_PIECE, &length);
+  uint64_t unit = life->cluster_size, size = life->model->size;
+  offset -= offset % unit;
+  length = MIN ((length + unit - 1) / unit * unit, size - offset);
+  if (length > MAX (2 * MAX_PIECE, unit))
+    length = MAX (2 * MAX_PIECE / unit, 1) * unit;
+  g_autofree uint8_t *bytes = g_malloc (length);
+  memset (bytes, (int) below (life, 256), length);
+  random_fill (&life->random, bytes, (size_t) below (life, length));
+  open_image (life);
+  tell (life, "packed %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "\n", offset,
+        length);
+  MUST (life, "write packed",
+        vp_image_write_compressed (life->image, offset, bytes, length, &error));
+  byte_model_write (life->model, offset, bytes, length);
+}
+
 static void
 do_zero (Life *life)
 {
@@ -298,38 +320,84 @@ drop_point (Point *point)
   g_clear_pointer (&point->model, byte_model_free);
 }
 
-/* A count that is full refuses a snapshot, and nothing has happened. */
+/* By a program now and then, that the two ways are one. */
+static bool
+by_program (Life *life)
+{
+  return below (life, 4) == 0;
+}
+
+static void
+delete_point (Life *life, Point *point)
+{
+  if (by_program (life)) {
+    close_image (life);
+    if (run_verb (life, "snapshot", "-d", point->name, life->disk, NULL) != 0)
+      fail (life, "snapshot -d", NULL);
+  } else {
+    open_image (life);
+    tell (life, "delete snapshot %s\n", point->name);
+    MUST (life, "delete snapshot",
+          vp_image_snapshot_delete (life->image, point->name, &error));
+  }
+  drop_point (point);
+}
+
+/* Counts that are full refuse a snapshot, and nothing has happened. */
 static void
 do_snapshot (Life *life)
 {
   Point *point = &life->points[below (life, MAX_SNAPSHOTS)];
-  close_image (life);
   if (point->name) {
-    if (run_verb (life, "snapshot", "-d", point->name, life->disk, NULL) != 0)
-      fail (life, "snapshot -d", NULL);
-    drop_point (point);
+    delete_point (life, point);
     return;
   }
-  if (life->refcount_bits < 8)
-    return;
   point->name = g_strdup_printf ("p%u", life->n_names++);
-  if (run_verb (life, "snapshot", "-c", point->name, life->disk, NULL) != 0)
-    fail (life, "snapshot -c", NULL);
+  if (life->refcount_bits >= 16 && by_program (life)) {
+    close_image (life);
+    if (run_verb (life, "snapshot", "-c", point->name, life->disk, NULL) != 0)
+      fail (life, "snapshot -c", NULL);
+  } else {
+    g_autoptr (GError) error = NULL;
+    open_image (life);
+    tell (life, "snapshot %s\n", point->name);
+    if (!vp_image_snapshot_create (life->image, point->name, &error)) {
+      tell (life, "%s\n", error->message);
+      if (life->refcount_bits >= 16)
+        fail (life, "snapshot", error->message);
+      drop_point (point);
+      return;
+    }
+  }
   point->model = byte_model_copy (life->model);
 }
 
 static void
+apply_point (Life *life, Point *point)
+{
+  if (by_program (life)) {
+    close_image (life);
+    if (run_verb (life, "snapshot", "-a", point->name, life->disk, NULL) != 0)
+      fail (life, "snapshot -a", NULL);
+  } else {
+    open_image (life);
+    tell (life, "apply snapshot %s\n", point->name);
+    MUST (life, "apply snapshot",
+          vp_image_snapshot_apply (life->image, point->name, &error));
+  }
+  byte_model_free (life->model);
+  life->model = byte_model_copy (point->model);
+}
+
+/* Narrow counts may refuse it too: a table more names what it names. */
+static void
 do_apply (Life *life)
 {
   Point *point = &life->points[below (life, MAX_SNAPSHOTS)];
-  if (!point->name ||
-      (life->n_bitmaps > 0 && point->model->size != life->model->size))
-    return;
-  close_image (life);
-  if (run_verb (life, "snapshot", "-a", point->name, life->disk, NULL) != 0)
-    fail (life, "snapshot -a", NULL);
-  byte_model_free (life->model);
-  life->model = byte_model_copy (point->model);
+  if (point->name &&
+      (life->n_bitmaps == 0 || point->model->size == life->model->size) &&
+      life->refcount_bits >= 16)
+    apply_point (life, point);
 }
 
 /* ---- chains ------------------------------------------------------------- */
@@ -461,13 +529,21 @@ static const struct {
   unsigned weight;
   void (*run) (Life *life);
 } operations[] = {
-  { "write", 36, do_write },     { "zero", 12, do_zero },
-  { "discard", 10, do_discard }, { "flush", 8, do_flush },
-  { "reopen", 6, do_reopen },    { "grow", 3, do_grow },
-  { "verify", 2, do_verify },    { "snapshot", 5, do_snapshot },
-  { "apply", 3, do_apply },      { "shrink", 2, do_shrink },
-  { "commit", 2, do_commit },    { "rebase", 2, do_rebase },
-  { "bitmap", 2, do_bitmap },    { "their-write", 4, do_their_write },
+  { "write", 36, do_write },
+  { "packed", 6, do_packed },
+  { "zero", 12, do_zero },
+  { "discard", 10, do_discard },
+  { "flush", 8, do_flush },
+  { "reopen", 6, do_reopen },
+  { "grow", 3, do_grow },
+  { "verify", 2, do_verify },
+  { "snapshot", 6, do_snapshot },
+  { "apply", 3, do_apply },
+  { "shrink", 2, do_shrink },
+  { "commit", 2, do_commit },
+  { "rebase", 2, do_rebase },
+  { "bitmap", 2, do_bitmap },
+  { "their-write", 3, do_their_write },
 };
 
 static void
@@ -576,7 +652,7 @@ be_judged (Life *life)
     fail (life, "qemu-img compare", NULL);
 }
 
-/* Each point in time shows what it held. */
+/* Each point in time shows what it held: read where it lies, and applied. */
 static void
 judge_points (Life *life)
 {
@@ -585,11 +661,19 @@ judge_points (Life *life)
     if (!point->name)
       continue;
     close_image (life);
-    if (run_verb (life, "snapshot", "-a", point->name, life->disk, NULL) != 0)
-      fail (life, "snapshot -a", NULL);
-    byte_model_free (life->model);
-    life->model = g_steal_pointer (&point->model);
-    drop_point (point);
+    VpOpener opener = vp_opener_person (0);
+    g_autoptr (VpImage) image = NULL;
+    MUST (life, "open",
+          image = vp_image_open (life->disk, "qcow2", 0, &opener, &error));
+    MUST (life, "open snapshot",
+          vp_image_load_snapshot (image, point->name, &error));
+    g_autofree char *differs = byte_model_differs (point->model, image);
+    if (differs)
+      fail (life, point->name, differs);
+    g_clear_pointer (&image, vp_image_free);
+    if (life->refcount_bits < 16 || life->n_bitmaps > 0)
+      continue;
+    apply_point (life, point);
     verify (life);
   }
 }
@@ -606,8 +690,7 @@ live (uint64_t seed, unsigned *counts)
   for (unsigned n = 50 + (unsigned) below (&life, 20); n > 0; n--)
     one_operation (&life);
   be_judged (&life);
-  if (life.n_bitmaps == 0)
-    judge_points (&life);
+  judge_points (&life);
   close_image (&life);
   for (unsigned i = 0; i < MAX_SNAPSHOTS; i++)
     drop_point (&life.points[i]);
