@@ -101,7 +101,8 @@ check_link (VpImage *top, VpFile *file, GError **error)
 {
   unsigned depth = 1;
   for (VpImage *layer = top; layer; layer = layer->backing, depth++)
-    if (same_file (layer->file, file)) {
+    if (same_file (layer->file, file) ||
+        (layer->data_file && same_file (layer->data_file, file))) {
       g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
                    "%s: the chain of backing files comes back to it",
                    file->name);
@@ -122,8 +123,8 @@ pass_gate (VpOpener *opener, const VpClaim *claim, const char **ret_format,
 {
   if (!opener) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
-                 "%s: has a backing file, and nobody said how to open it",
-                 claim->image);
+                 "%s: has a %s file, and nobody said how to open it",
+                 claim->image, claim->role);
     return NULL;
   }
   const char *format = claim->format;
@@ -138,6 +139,41 @@ pass_gate (VpOpener *opener, const VpClaim *claim, const char **ret_format,
   }
   *ret_format = format;
   return g_steal_pointer (&file);
+}
+
+/* The data file of a layer, where it has one. */
+static bool
+attach_data (VpImage *top, VpImage *layer, const VpOpenOptions *options,
+             VpOpener *opener, GError **error)
+{
+  const char *format;
+  VpClaim claim = { .role = "data",
+                    .format = "raw",
+                    .image = layer->file->name,
+                    .writable = layer->flags & VP_IMAGE_WRITABLE };
+  if (!layer->format->needs_data_file ||
+      !layer->format->needs_data_file (layer->state, &claim.name) ||
+      top->flags & VP_IMAGE_NO_BACKING)
+    return true;
+  if (!claim.name && !options->data_file) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                 "%s: 'data-file' is required for this image: it does not say "
+                 "where its data is",
+                 layer->file->name);
+    return false;
+  }
+  g_autoptr (VpFile) file = options->data_file
+                                ? vp_file_ref (options->data_file)
+                                : pass_gate (opener, &claim, &format, error);
+  if (!file) {
+    g_prefix_error (error, "Could not open data file: ");
+    return false;
+  }
+  if (!check_link (top, file, error))
+    return false;
+  layer->format->set_data_file (layer->state, file);
+  layer->data_file = g_steal_pointer (&file);
+  return true;
 }
 
 /* options: of the layer itself. */
@@ -200,6 +236,8 @@ vp_image_open_with (VpFile *file, const VpOpenOptions *options, GError **error)
   VpOpener *opener = options->opener;
   for (VpImage *layer = top; layer; layer = layer->backing) {
     VpClaim claim = { .role = "backing", .image = layer->file->name };
+    if (!attach_data (top, layer, options, opener, error))
+      return NULL;
     if (!has_below (layer, flags, options, &claim))
       break;
     if (!check_backing_option (layer, &claim, error))
@@ -251,6 +289,7 @@ vp_image_free (VpImage *image)
   while (image) {
     VpImage *backing = image->backing;
     image->format->close (image->state);
+    vp_file_unref (image->data_file);
     vp_file_unref (image->file);
     vp_transfer_free (image->transfer);
     g_free (image);
@@ -323,6 +362,40 @@ check_options (const VpFormat *format, const VpCreateOptions *options,
   return vp_formats_find (options->backing_format, error) != NULL;
 }
 
+VpFile *
+vp_image_make_data_file (VpOpener *opener, const char *image, const char *name,
+                         GError **error)
+{
+  const char *format;
+  VpClaim claim = { .role = "data",
+                    .name = name,
+                    .format = "raw",
+                    .image = image,
+                    .writable = true,
+                    .create = true };
+  return pass_gate (opener, &claim, &format, error);
+}
+
+/* Before anything is emptied; ret_data: NULL where there is none. */
+static bool
+open_new_data (VpFile *file, const VpCreateOptions *options, VpOpener *opener,
+               VpFile **ret_data, GError **error)
+{
+  *ret_data = NULL;
+  if (!options->data_name)
+    return true;
+  g_autoptr (VpFile) data =
+      options->data_file ? vp_file_ref (options->data_file)
+                         : vp_image_make_data_file (opener, file->name,
+                                                    options->data_name, error);
+  if (!data)
+    return false;
+  if (same_file (file, data))
+    return usage (error, "the image and its data file are one file");
+  *ret_data = g_steal_pointer (&data);
+  return true;
+}
+
 bool
 vp_image_create_file (VpFile *file, const char *format_name,
                       const VpCreateOptions *options, VpOpener *opener,
@@ -337,9 +410,15 @@ vp_image_create_file (VpFile *file, const char *format_name,
     return false;
   if (wanted.size > VP_MAX_VIRTUAL_SIZE)
     return check_options (format, &wanted, error);
+  g_autoptr (VpFile) data = NULL;
+  if ((format->check_create && !format->check_create (&wanted, error)) ||
+      !open_new_data (file, &wanted, opener, &data, error))
+    return false;
+  wanted.data_file = data;
   if (!file->is_device && !vp_file_truncate (file, 0, error))
     return false;
-  return format->create (file, &wanted, error) && vp_file_flush (file, error);
+  return format->create (file, &wanted, error) &&
+         (!data || vp_file_flush (data, error)) && vp_file_flush (file, error);
 }
 
 bool
@@ -388,13 +467,20 @@ person_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
                  "%s: names '%s', which is not a file", claim->image, shown);
     return NULL;
   }
-  if (g_path_is_absolute (claim->name))
-    return vp_file_open (claim->name, opener->flags, error);
+  VpFileFlags flags = opener->flags;
+  if (claim->writable)
+    flags |= VP_FILE_WRITABLE;
+  if (claim->create)
+    flags |= VP_FILE_CREATE;
+  /* A data file is not looked for beside the image: neither does QEMU, and
+   * both must find the same one. */
+  if (g_path_is_absolute (claim->name) || strcmp (claim->role, "data") == 0)
+    return vp_file_open (claim->name, flags, error);
   g_autofree char *folder = g_path_get_dirname (claim->image);
   g_autofree char *path = strcmp (folder, ".") == 0
                               ? g_strdup (claim->name)
                               : g_build_filename (folder, claim->name, NULL);
-  return vp_file_open (path, opener->flags, error);
+  return vp_file_open (path, flags, error);
 }
 
 VpOpener

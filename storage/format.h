@@ -144,6 +144,11 @@ typedef struct {
   bool lazy_refcounts;
   bool zstd; /* compression_type */
   bool extended_l2;
+  /* Where the guest's bytes go; NULL: into the image.  The file is emptied.
+   * data_file is borrowed; NULL: opened by its name through the opener. */
+  const char *data_name;
+  VpFile *data_file;
+  bool data_file_raw; /* ... and stays a raw image of its own */
 } VpCreateOptions;
 
 #define VP_CREATE_OPTIONS_INIT                                                 \
@@ -191,6 +196,9 @@ struct VpFormat {
   bool supports_backing;
   /* 0: not this format; 100: its magic is there. */
   unsigned (*probe) (const uint8_t *head, size_t len, uint64_t file_size);
+  /* Would create take these options?  Asked before anything is emptied.
+   * Optional. */
+  bool (*check_create) (const VpCreateOptions *options, GError **error);
   /* Into an empty file, or a device. */
   bool (*create) (VpFile *file, const VpCreateOptions *options, GError **error);
   /* Keeps file, which is borrowed; ret_state is handed to every verb.  Of
@@ -204,6 +212,12 @@ struct VpFormat {
   bool (*info) (gpointer state, VpImageInfo *info, GError **error);
   /* Borrowed; NULL: no backing file.  Optional. */
   const char *(*backing) (gpointer state, const char **ret_format);
+
+  /* Are guest bytes in a file of their own?  ret_name: as the image has it,
+   * borrowed, or NULL.  Until set_data_file, which takes its own reference,
+   * the bytes cannot be read.  Both or none. */
+  bool (*needs_data_file) (gpointer state, const char **ret_name);
+  void (*set_data_file) (gpointer state, VpFile *file);
 
   bool (*map) (gpointer state, uint64_t offset, uint64_t length, VpRun *ret_run,
                GError **error);
@@ -270,17 +284,19 @@ struct VpFormat {
 
 /* A name found inside an image. */
 typedef struct {
-  const char *role;   /* "backing" */
+  const char *role;   /* "backing", "data" */
   const char *name;   /* the bytes that the image holds, without NUL */
   const char *format; /* as the image says, or NULL */
   const char *image;  /* name of the file that says so */
+  bool writable;      /* "data": of an image that is opened for writing */
+  bool create;        /* ... that is just being made */
 } VpClaim;
 
 typedef struct VpOpener VpOpener;
 struct VpOpener {
-  /* Read-only.  ret_format: what the gate knows better, static or owned by
-   * the gate; left alone, the claim's format holds.  VP_IMAGE_ERROR_DENIED for
-   * a refusal. */
+  /* Read-only unless the claim says else.  ret_format: what the gate knows
+   * better, static or owned by the gate; left alone, the claim's format holds.
+   * VP_IMAGE_ERROR_DENIED for a refusal. */
   VpFile *(*open) (VpOpener *opener, const VpClaim *claim,
                    const char **ret_format, GError **error);
   bool may_probe;    /* where nobody states the format */
@@ -288,6 +304,7 @@ struct VpOpener {
 };
 
 /* The person gate: regular files and block devices, relative names beside the
- * image that names them; "scheme:" names are refused.  flags: VP_FILE_NO_LOCK
+ * image that names them (a data file's: where we are, as QEMU has it);
+ * "scheme:" names are refused.  flags: VP_FILE_NO_LOCK
  * or 0.  By value; nothing to free. */
 VpOpener vp_opener_person (VpFileFlags flags);

@@ -284,6 +284,10 @@ vp_create_options_set (VpCreateOptions *options, const VpFormat *format,
     return set_refcount_bits (options, name, value, error);
   else if (strcmp (name, "lazy_refcounts") == 0)
     return parse_bool (name, value, &options->lazy_refcounts, error);
+  else if (strcmp (name, "data_file") == 0)
+    options->data_name = value;
+  else if (strcmp (name, "data_file_raw") == 0)
+    return parse_bool (name, value, &options->data_file_raw, error);
   else if (strcmp (name, "extended_l2") == 0)
     return parse_bool (name, value, &options->extended_l2, error);
   else if (strcmp (name, "compression_type") == 0)

@@ -87,6 +87,12 @@ bool vp_image_create_file (VpFile *file, const char *format,
                            const VpCreateOptions *options, VpOpener *opener,
                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Opens the data file of an image to be, or makes it; for
+ * VpCreateOptions.data_file.  Owned by the caller. */
+VpFile *vp_image_make_data_file (VpOpener *opener, const char *image,
+                                 const char *name,
+                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 uint64_t vp_image_get_size (VpImage *image);
 const char *vp_image_get_name (VpImage *image);
 const VpFormat *vp_image_get_format (VpImage *image);

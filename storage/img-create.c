@@ -60,6 +60,10 @@ print_formatting (const char *filename, const VpFormat *format,
     printf (" backing_file=%s", options->backing_name);
   if (options->backing_format != NULL)
     printf (" backing_fmt=%s", options->backing_format);
+  if (options->data_name != NULL)
+    printf (" data_file=%s", options->data_name);
+  if (options->data_file_raw)
+    printf (" data_file_raw=on");
   if (!raw)
     printf (" lazy_refcounts=%s refcount_bits=%u",
             bool_text (options->lazy_refcounts),
@@ -178,9 +182,7 @@ make (const Arguments *arguments, const VpFormat *format,
 
   if (!vp_img_target_open (&target, arguments->filename, error))
     return false;
-  /* The opener is for the size, which is known by now. */
-  return vp_image_create_fd (target.fd, arguments->filename, format->name,
-                             options, NULL, error) &&
+  return vp_img_target_create (&target, format, options, error) &&
          vp_img_target_commit (&target, error);
 }
 

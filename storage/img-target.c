@@ -52,14 +52,36 @@ vp_img_target_open (VpImgTarget *target, const char *path, GError **error)
   return true;
 }
 
+bool
+vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
+                      const VpCreateOptions *options, GError **error)
+{
+  VpCreateOptions wanted = *options;
+  VpOpener opener = vp_opener_person (0);
+  g_autoptr (VpFile) data = NULL;
+
+  if (wanted.data_name != NULL && format->check_create != NULL &&
+      !format->check_create (&wanted, error))
+    return false;
+  if (wanted.data_name != NULL) {
+    data = vp_image_make_data_file (&opener, target->path, wanted.data_name,
+                                    error);
+    if (data == NULL)
+      return false;
+  }
+  wanted.data_file = data;
+  /* The size is known by now: the backing file is opened once, when the image
+   * is. */
+  return vp_image_create_fd (target->fd, target->path, format->name, &wanted,
+                             NULL, error);
+}
+
 VpImage *
 vp_img_target_make (const VpImgTarget *target, const VpFormat *format,
                     const VpCreateOptions *options, VpOpener *opener,
                     GError **error)
 {
-  /* The size is known by now: the backing file is opened once, below. */
-  if (!vp_image_create_fd (target->fd, target->path, format->name, options,
-                           NULL, error))
+  if (!vp_img_target_create (target, format, options, error))
     return NULL;
   return vp_image_open_fd (target->fd, target->path, format->name,
                            VP_IMAGE_WRITABLE | VP_IMAGE_UNORDERED, opener,

@@ -22,6 +22,11 @@ typedef struct {
 } VpImgTarget;
 
 bool vp_img_target_open (VpImgTarget *target, const char *path, GError **error);
+/* A new image in it.  Its data file, where it is to have one, is made as well,
+ * under its own name; the backing file is not opened. */
+bool vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
+                           const VpCreateOptions *options,
+                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* A new image in it, open for writing, whose order does not matter before it
  * is closed and committed.  opener is for its backing file; NULL: has none. */
 VpImage *vp_img_target_make (const VpImgTarget *target, const VpFormat *format,

@@ -86,6 +86,13 @@ open_claim (VpOpener *opener, const VpClaim *claim, const char **ret_format,
   g_autofree char *shown = g_strescape (claim->name, NULL);
   vp_autofd int fd = -1;
 
+  /* A guest's image that keeps its bytes in a file of its choice. */
+  if (strcmp (claim->role, "backing") != 0) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
+                 "%s: names the %s file '%s', which is never opened",
+                 claim->image, claim->role, shown);
+    return NULL;
+  }
   if (claim->format == NULL) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
                  "%s: names the %s file '%s' without its format", claim->image,

@@ -12,6 +12,8 @@ libvprov_image_la_SOURCES = storage/pool.h storage/error.c storage/error.h \
 	storage/layout.c storage/layout.h storage/progress.c \
 	storage/progress.h storage/qcow2-check.c storage/qcow2-count.c storage/qcow2-create.c \
 	storage/qcow2-header.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
+	storage/progress.h storage/qcow2-check.c storage/qcow2-create.c \
+	storage/qcow2-data.c storage/qcow2-header.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
 	storage/progress.h storage/qcow2-create.c \
 	storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
 	storage/qcow2-snapshot.c storage/qcow2.c storage/qcow2.h \

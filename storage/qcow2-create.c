@@ -20,10 +20,11 @@ typedef struct {
   unsigned cluster_bits, version, refcount_order;
   uint64_t size;
   uint64_t l1_entries;
+  uint64_t clusters; /* of the guest, that L2 names */
   /* Clusters. */
   uint64_t reftable, refblocks, l1, l2, data, total;
   bool mapped; /* preallocated */
-  bool extended;
+  bool extended, external;
 } Plan;
 
 static bool
@@ -70,6 +71,17 @@ check_options (const VpCreateOptions *options, const Plan *plan, GError **error)
   if (options->extended_l2 && cluster_size < UINT64_C (1) << QCOW2_MIN_EXTENDED)
     return usage (error, "Extended L2 entries are only supported with cluster "
                          "sizes of at least 16384 bytes");
+  if (options->data_file_raw && !options->data_name)
+    return usage (error, "data-file-raw requires data-file");
+  if (options->data_file_raw && options->backing_name)
+    return usage (error, "Backing file and data-file-raw cannot be used at "
+                         "the same time");
+  if (plan->version < 3 && options->data_name)
+    return usage (error, "External data files are only supported with "
+                         "compatibility level 1.1 and above (use version=v3 "
+                         "or greater)");
+  if (options->data_name && strlen (options->data_name) > VP_MAX_NAME_LEN)
+    return usage (error, "the name of the data file is too long");
   if (options->backing_name && !options->extended_l2 &&
       options->preallocation != VP_PREALLOCATION_OFF)
     return usage (error, "Backing file and preallocation can only be used at "
@@ -83,7 +95,11 @@ make_plan (const VpCreateOptions *options, Plan *plan, GError **error)
   plan->cluster_size =
       options->cluster_size ? options->cluster_size : DEFAULT_CLUSTER_SIZE;
   plan->version = options->compat ? options->compat : 3;
-  plan->mapped = options->preallocation != VP_PREALLOCATION_OFF;
+  /* The data file may be changed without a look at our tables, so these name
+   * all of it from the beginning. */
+  plan->mapped =
+      options->preallocation != VP_PREALLOCATION_OFF || options->data_file_raw;
+  plan->external = options->data_name != NULL;
   if (!check_options (options, plan, error))
     return false;
   plan->cluster_bits = (unsigned) __builtin_ctzll (plan->cluster_size);
@@ -101,7 +117,8 @@ make_plan (const VpCreateOptions *options, Plan *plan, GError **error)
                          "(try a larger one)");
   plan->l1 = divide_up (plan->l1_entries * 8, plan->cluster_size);
   plan->l2 = plan->mapped ? plan->l1_entries : 0;
-  plan->data = plan->mapped ? clusters : 0;
+  plan->clusters = plan->mapped ? clusters : 0;
+  plan->data = plan->external ? 0 : plan->clusters;
 
   /* The counters count themselves too: a fixed point. */
   uint64_t per_block = plan->cluster_size * 8 >> plan->refcount_order;
@@ -145,6 +162,10 @@ fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
     h.incompatible |= QCOW2_INCOMPATIBLE_COMPRESSION;
   if (options->extended_l2)
     h.incompatible |= QCOW2_INCOMPATIBLE_EXTENDED_L2;
+  if (options->data_name)
+    h.incompatible |= QCOW2_INCOMPATIBLE_DATA_FILE;
+  if (options->data_file_raw)
+    h.autoclear |= QCOW2_AUTOCLEAR_RAW_DATA;
   if (options->lazy_refcounts)
     h.compatible |= QCOW2_COMPATIBLE_LAZY;
 
@@ -153,6 +174,9 @@ fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
     qcow2_extensions_set (extensions, QCOW2_EXT_BACKING_FORMAT,
                           options->backing_format,
                           strlen (options->backing_format));
+  if (options->data_name)
+    qcow2_extensions_set (extensions, QCOW2_EXT_DATA_FILE, options->data_name,
+                          strlen (options->data_name));
   if (plan->version >= 3)
     qcow2_extensions_name_features (extensions);
   return qcow2_pack_head (&h, extensions, options->backing_name, head,
@@ -215,8 +239,50 @@ write_tables (VpFile *file, const Plan *plan, GError **error)
   uint64_t l1 = refblocks + plan->refblocks, l2 = l1 + plan->l1;
   return write_pointers (file, plan, l1 * cs, plan->l2, l2, QCOW2_COPIED, 8,
                          error) &&
-         write_pointers (file, plan, l2 * cs, plan->data, l2 + plan->l2,
-                         QCOW2_COPIED, plan->extended ? 16 : 8, error);
+         write_pointers (file, plan, l2 * cs, plan->clusters,
+                         plan->external ? 0 : l2 + plan->l2, QCOW2_COPIED,
+                         plan->extended ? 16 : 8, error);
+}
+
+/* Space for the guest's bytes, in the image or in the data file. */
+static bool
+preallocate (VpFile *file, uint64_t offset, uint64_t length,
+             VpPreallocation preallocation, GError **error)
+{
+  switch (preallocation) {
+  case VP_PREALLOCATION_FALLOC:
+    return vp_file_allocate (file, offset, length, error);
+  case VP_PREALLOCATION_FULL:
+    return vp_file_zero (file, offset, length, false, error);
+  case VP_PREALLOCATION_OFF:
+  case VP_PREALLOCATION_METADATA:
+  default: return true;
+  }
+}
+
+static bool
+prepare_data_file (const Plan *plan, const VpCreateOptions *options,
+                   GError **error)
+{
+  VpFile *data = options->data_file;
+  g_return_val_if_fail (data, false);
+  if (data->is_device) {
+    if (!vp_file_zero (data, 0, plan->size, true, error))
+      return false;
+  } else if (!vp_file_truncate (data, 0, error) ||
+             !vp_file_truncate (data, plan->size, error))
+    return false;
+  return preallocate (data, 0, plan->size, options->preallocation, error);
+}
+
+bool
+qcow2_check_create (const VpCreateOptions *options, GError **error)
+{
+  Plan plan = { 0 };
+  if (!make_plan (options, &plan, error))
+    return false;
+  g_autofree uint8_t *head = g_malloc0 ((size_t) plan.cluster_size);
+  return fill_head (&plan, options, head, error);
 }
 
 bool
@@ -226,20 +292,21 @@ qcow2_create (VpFile *file, const VpCreateOptions *options, GError **error)
   if (!make_plan (options, &plan, error))
     return false;
   uint64_t cs = plan.cluster_size, metadata = plan.total - plan.data;
+  /* Where the last table ends, as QEMU has it. */
+  uint64_t end = plan.mapped
+                     ? plan.total * cs
+                     : (plan.total - plan.l1) * cs + plan.l1_entries * 8;
   g_autofree uint8_t *head = g_malloc0 ((size_t) cs);
   if (!fill_head (&plan, options, head, error) ||
-      !vp_file_truncate (file, plan.total * cs, error))
+      !vp_file_truncate (file, end, error))
     return false;
   /* A device still holds what was on it before. */
   if (file->is_device && !vp_file_zero (file, 0, plan.total * cs, true, error))
     return false;
-  if (!write_tables (file, &plan, error))
-    return false;
-  if (options->preallocation == VP_PREALLOCATION_FALLOC &&
-      !vp_file_allocate (file, metadata * cs, plan.data * cs, error))
-    return false;
-  if (options->preallocation == VP_PREALLOCATION_FULL &&
-      !vp_file_zero (file, metadata * cs, plan.data * cs, false, error))
+  if (!write_tables (file, &plan, error) ||
+      (plan.external && !prepare_data_file (&plan, options, error)) ||
+      !preallocate (file, metadata * cs, plan.data * cs, options->preallocation,
+                    error))
     return false;
   /* The header last: until then the file is no image. */
   return vp_file_write (file, 0, head, (size_t) cs, error);

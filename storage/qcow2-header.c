@@ -127,7 +127,7 @@ check_features (Qcow2 *q, const uint8_t *head, size_t len, GError **error)
     return unsupported (q, error, what);
   }
   if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
-    return unsupported (q, error, "an external data file is");
+    qcow2_expect_data_file (q);
   if (h->crypt_method > 2)
     return qcow2_corrupt (q, error, "Unsupported encryption method %" PRIu32,
                           h->crypt_method);
@@ -156,6 +156,12 @@ load_extension (Qcow2 *q, uint32_t type, const uint8_t *data, uint32_t len,
       return qcow2_corrupt (q, error, "the backing format's name is invalid");
     g_free (q->backing_format);
     q->backing_format = g_strndup ((const char *) data, len);
+    return true;
+  case QCOW2_EXT_DATA_FILE:
+    if (len == 0 || len > VP_MAX_NAME_LEN || memchr (data, 0, len))
+      return qcow2_corrupt (q, error, "the data file's name is invalid");
+    g_free (q->data_file);
+    q->data_file = g_strndup ((const char *) data, len);
     return true;
   case QCOW2_EXT_BITMAPS:
     if (len < 24)

@@ -402,13 +402,6 @@ qcow2_unreserve (gpointer state, const VpPlace *place)
 
 /* ---- zero, discard ------------------------------------------------------ */
 
-/* "Raw external data": the data file alone must read as the disk does. */
-static bool
-is_raw (const Qcow2 *q)
-{
-  return q->external && q->header.autoclear & QCOW2_AUTOCLEAR_RAW_DATA;
-}
-
 static bool
 zero_raw (Qcow2 *q, uint64_t offset, uint64_t length, bool unmap,
           GError **error)
@@ -457,7 +450,7 @@ qcow2_zero (gpointer state, uint64_t offset, uint64_t length, bool unmap,
   *ret_done = 0;
   if (!bare && q->header.version < 3)
     return true; /* version 2 cannot hide its backing file */
-  if (is_raw (q)) {
+  if (qcow2_is_raw (q)) {
     *ret_done = length;
     return zero_raw (q, offset, length, unmap, error);
   }
@@ -514,7 +507,7 @@ qcow2_discard (gpointer state, uint64_t offset, uint64_t length, GError **error)
   uint64_t step, reach = q->cluster_size << q->l2_bits;
   if (q->backing_name && q->header.version < 3)
     return true;
-  if (is_raw (q)) {
+  if (qcow2_is_raw (q)) {
     vp_file_discard (q->data, offset, length);
     return true;
   }

@@ -84,6 +84,9 @@ qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
                          "yet");
     return false;
   }
+  if (q->external && size > q->header.size &&
+      !vp_file_truncate (q->data, size, error))
+    return false;
   /* The tables that reach so far come first. */
   if (!vp_tables_flush (q->tables, error))
     return false;

@@ -303,6 +303,8 @@ qcow2_close (gpointer state)
   g_free (q->backing_name);
   g_free (q->backing_format);
   g_free (q->data_file);
+  if (q->external)
+    vp_file_unref (q->data);
   g_free (q);
 }
 
@@ -365,6 +367,13 @@ qcow2_info (gpointer state, VpImageInfo *info, GError **error)
   info->cluster_size = q->cluster_size;
   info->subcluster_size = qcow2_subcluster_size (q);
   info->extended_l2 = q->extended;
+  if (q->external) {
+    uint64_t used;
+    info->data_file = g_strdup (q->data_file);
+    info->data_file_raw = qcow2_is_raw (q);
+    if (q->has_data && vp_file_get_used (q->data, &used, NULL))
+      info->used_size += used;
+  }
   info->backing_name = g_strdup (q->backing_name);
   info->backing_format = g_strdup (q->backing_format);
   info->compat = q->header.version == 2 ? "0.10" : "1.1";
@@ -409,6 +418,8 @@ static const VpOption qcow2_options[] = {
   { "refcount_bits", "Width of a reference count entry in bits" },
   { "compression_type",
     "Compression method used for image cluster compression" },
+  { "data_file", "File name of an external data file" },
+  { "data_file_raw", "The external data file must stay valid as a raw image" },
   { "extended_l2", "Extended L2 tables" },
   { "encryption", "Encrypt the image (only off yet)" },
   { NULL, NULL },
@@ -420,6 +431,7 @@ const VpFormat vp_format_qcow2 = {
   .header = &qcow2_header_layout,
   .supports_backing = true,
   .probe = qcow2_probe,
+  .check_create = qcow2_check_create,
   .create = qcow2_create,
   .footprint = qcow2_footprint,
   .empty = qcow2_empty,
@@ -441,6 +453,8 @@ const VpFormat vp_format_qcow2 = {
   .extend = qcow2_extend,
   .resize = qcow2_resize,
   .set_backing = qcow2_set_backing,
+  .needs_data_file = qcow2_needs_data_file,
+  .set_data_file = qcow2_set_data_file,
   .check = qcow2_check,
   .snapshot_create = qcow2_snapshot_create,
   .snapshot_apply = qcow2_snapshot_apply,

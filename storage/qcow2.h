@@ -96,6 +96,7 @@ typedef struct {
   VpFile *file;  /* borrowed */
   VpFile *data;  /* where guest bytes lie: file, or an own reference */
   bool external; /* data is a file of its own */
+  bool has_data; /* ... and it was opened */
   VpTables *tables;
   Qcow2Header header;
   bool writable, lenient;
@@ -339,7 +340,15 @@ bool qcow2_link_packed (gpointer state, const VpPlace *place, GError **error);
 /* Before a flush. */
 bool qcow2_round_file (Qcow2 *q, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* qcow2-data.c */
+void qcow2_expect_data_file (Qcow2 *q);
+bool qcow2_needs_data_file (gpointer state, const char **ret_name);
+void qcow2_set_data_file (gpointer state, VpFile *file);
+/* "Raw external data": the data file alone must read as the disk does. */
+bool qcow2_is_raw (const Qcow2 *q);
+
 /* qcow2-create.c */
+bool qcow2_check_create (const VpCreateOptions *options, GError **error);
 bool qcow2_create (VpFile *file, const VpCreateOptions *options,
                    GError **error);
 

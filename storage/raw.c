@@ -41,6 +41,14 @@ preallocate (VpFile *file, uint64_t offset, uint64_t length,
 }
 
 static bool
+raw_check_create (const VpCreateOptions *options, GError **error)
+{
+  if (options->preallocation != VP_PREALLOCATION_METADATA)
+    return true;
+  return preallocate (NULL, 0, 0, VP_PREALLOCATION_METADATA, error);
+}
+
+static bool
 raw_create (VpFile *file, const VpCreateOptions *options, GError **error)
 {
   uint64_t size = vp_round_up (options->size, SECTOR);
@@ -187,6 +195,7 @@ static const VpOption raw_options[] = {
 const VpFormat vp_format_raw = {
   .name = "raw",
   .options = raw_options,
+  .check_create = raw_check_create,
   .create = raw_create,
   .open = raw_open,
   .close = raw_close,

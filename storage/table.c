@@ -31,6 +31,7 @@ typedef struct {
 
 struct VpTables {
   VpFile *file;
+  VpFile *data; /* NULL: in file */
   size_t limit;
   bool ordered;
   VpTablesRelease release;
@@ -41,6 +42,13 @@ struct VpTables {
   uint64_t clock;
   GArray *quarantine; /* of Range */
 };
+
+static bool
+flush_files (VpTables *tables, GError **error)
+{
+  return (!tables->data || vp_file_flush (tables->data, error)) &&
+         vp_file_flush (tables->file, error);
+}
 
 static void
 block_free (gpointer data)
@@ -64,6 +72,12 @@ vp_tables_new (VpFile *file, size_t limit, bool ordered,
       g_hash_table_new_full (g_int64_hash, g_int64_equal, NULL, block_free);
   tables->quarantine = g_array_new (false, false, sizeof (Range));
   return tables;
+}
+
+void
+vp_tables_set_data (VpTables *tables, VpFile *data)
+{
+  tables->data = data;
 }
 
 void
@@ -257,8 +271,7 @@ write_all (VpTables *tables, bool barriers, bool *ret_flushed, GError **error)
       continue;
     /* Guest data counts as order 0, and nobody told us whether there is
      * any. */
-    if (order > 0 && barriers && !flushed &&
-        !vp_file_flush (tables->file, error))
+    if (order > 0 && barriers && !flushed && !flush_files (tables, error))
       return false;
     for (guint i = 0; i < blocks->len; i++)
       if (!write_block (tables, g_ptr_array_index (blocks, i), error))
@@ -288,8 +301,7 @@ write_back (VpTables *tables, bool last, GError **error)
   bool flushed = false;
   if (!write_all (tables, tables->ordered, &flushed, error))
     return false;
-  if ((last || tables->ordered) && !flushed &&
-      !vp_file_flush (tables->file, error))
+  if ((last || tables->ordered) && !flushed && !flush_files (tables, error))
     return false;
   empty_quarantine (tables);
   return true;

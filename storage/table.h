@@ -41,6 +41,9 @@ uint8_t *vp_tables_load (VpTables *tables, uint64_t offset, size_t size,
                          GError **error);
 /* A block that is new on disk, all zeros and all dirty. */
 uint8_t *vp_tables_add (VpTables *tables, uint64_t offset, size_t size);
+/* Guest data lies in another file (borrowed), which is flushed before
+ * anything names what is in it. */
+void vp_tables_set_data (VpTables *tables, VpFile *data);
 /* A block that stays until it is forgotten: L1, reftable, header. */
 void vp_tables_pin (VpTables *tables, uint64_t offset);
 /* Bytes [at, at + len) of the block at offset were changed. */

@@ -21,6 +21,9 @@ const EngineCase engine_cases[] = {
   { "qcow2-rc64", "qcow2", "cluster_size=512,refcount_bits=64", true, true },
   { "qcow2-lazy", "qcow2", "cluster_size=4k,lazy_refcounts=on", true, true },
   { "qcow2-zstd", "qcow2", "compression_type=zstd", true, true },
+  { "qcow2-data", "qcow2", "data_file=guest,cluster_size=4k", false, true },
+  { "qcow2-data-raw", "qcow2",
+    "data_file=guest,data_file_raw=on,cluster_size=4k", false, true },
   { "qcow2-extended", "qcow2", "extended_l2=on,cluster_size=16k", true, true },
   { NULL },
 };
@@ -35,7 +38,8 @@ case_options (const EngineCase *c, VpCreateOptions *options)
     char *value = strchr (*pair, '=');
     g_assert_nonnull (value);
     *value++ = '\0';
-    ASSERT_OK (vp_create_options_set (options, format, *pair, value, &error));
+    ASSERT_OK (vp_create_options_set (options, format, *pair,
+                                      g_intern_string (value), &error));
   }
 }
 
@@ -49,6 +53,17 @@ case_create (const EngineCase *c, FakeGate *gate, const char *name,
   options.backing_name = backing;
   options.backing_format = backing_format;
   VpFile *file = fake_file_new (name);
+  if (options.data_name) {
+    /* One for each image. */
+    g_autofree char *own = g_strdup_printf ("%s.data", name);
+    g_autoptr (VpFile) data = fake_file_new (own);
+    options.data_name = data->name;
+    fake_file_join (data, file);
+    fake_gate_add (gate, data);
+    ASSERT_OK (vp_image_create_file (file, c->format, &options, &gate->opener,
+                                     &error));
+    return file;
+  }
   ASSERT_OK (
       vp_image_create_file (file, c->format, &options, &gate->opener, &error));
   return file;

@@ -18,6 +18,8 @@ typedef struct {
   unsigned fail_at, count;
   bool forever, failed;
   GPtrArray *log;
+  VpFile *joined; /* a reference */
+  VpFile *main;   /* borrowed */
 } FakeFile;
 
 static bool
@@ -50,9 +52,10 @@ op_free (gpointer data)
 
 /* Every change passes here first. */
 static bool
-enter (FakeFile *fake, FakeKind kind, uint64_t offset, uint64_t length,
+enter (FakeFile *changed, FakeKind kind, uint64_t offset, uint64_t length,
        const void *bytes, GError **error)
 {
+  FakeFile *fake = changed->main ? (FakeFile *) changed->main : changed;
   fake->count++;
   bool now = fake->fail_at > 0 && fake->count == fake->fail_at;
   bool after =
@@ -67,6 +70,7 @@ enter (FakeFile *fake, FakeKind kind, uint64_t offset, uint64_t length,
   if (fake->log) {
     FakeOp *op = g_new0 (FakeOp, 1);
     op->kind = kind;
+    op->joined = fake != changed;
     op->offset = offset;
     op->length = length;
     op->bytes = kind == FAKE_WRITE ? g_memdup2 (bytes, length) : NULL;
@@ -179,6 +183,9 @@ fake_close (VpFile *file)
 {
   FakeFile *fake = (FakeFile *) file;
   g_free (fake->bytes);
+  if (fake->joined)
+    ((FakeFile *) fake->joined)->main = NULL;
+  vp_file_unref (fake->joined);
   g_clear_pointer (&fake->log, g_ptr_array_unref);
 }
 
@@ -211,6 +218,19 @@ fake_file_copy (VpFile *file, const char *name)
   if (from->size > 0)
     memcpy (((FakeFile *) to)->bytes, from->bytes, from->size);
   return to;
+}
+
+void
+fake_file_join (VpFile *other, VpFile *file)
+{
+  ((FakeFile *) other)->main = file;
+  ((FakeFile *) file)->joined = vp_file_ref (other);
+}
+
+VpFile *
+fake_file_joined (VpFile *file)
+{
+  return ((FakeFile *) file)->joined;
 }
 
 const uint8_t *

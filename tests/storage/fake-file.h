@@ -12,6 +12,7 @@ typedef enum { FAKE_WRITE, FAKE_PUNCH, FAKE_TRUNCATE, FAKE_FLUSH } FakeKind;
 typedef struct {
   FakeKind kind;
   uint64_t offset, length; /* TRUNCATE: length is the new size */
+  bool joined;             /* of the file that was joined, not of this one */
   uint8_t *bytes;          /* WRITE */
 } FakeOp;
 
@@ -30,6 +31,11 @@ void fake_file_fail (VpFile *file, unsigned nth, bool forever);
 /* Changes seen since fake_file_fail (). */
 unsigned fake_file_count (VpFile *file);
 bool fake_file_has_failed (VpFile *file);
+
+/* Another file of the same disk (owned by the caller, and referenced): its
+ * changes are counted, fail and are remembered with those of file. */
+void fake_file_join (VpFile *other, VpFile *file);
+VpFile *fake_file_joined (VpFile *file); /* borrowed; NULL: none */
 
 /* From now on changes are remembered, in FakeOp; borrowed. */
 GPtrArray *fake_file_record (VpFile *file);

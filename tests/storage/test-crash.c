@@ -241,53 +241,115 @@ test_failing (gconstpointer data)
 
 /* ---- power cuts --------------------------------------------------------- */
 
+/* A disk as a cut may leave it: the image, and its data file where it has
+ * one. */
+typedef struct {
+  VpFile *file, *data;
+} Disk;
+
+static Disk
+disk_copy (const Disk *from)
+{
+  return (Disk){ fake_file_copy (from->file, from->file->name),
+                 from->data ? fake_file_copy (from->data, from->data->name)
+                            : NULL };
+}
+
+static void
+disk_clear (Disk *disk)
+{
+  vp_file_unref (disk->file);
+  vp_file_unref (disk->data);
+}
+
+static void
+disk_apply (const Disk *disk, const FakeOp *op)
+{
+  fake_op_apply (op, op->joined ? disk->data : disk->file);
+}
+
+static void
+judge_disk (World *w, const Disk *disk, unsigned n_changes, const char *what)
+{
+  if (disk->data)
+    fake_gate_add (&w->gate, disk->data);
+  judge (w, disk->file, n_changes, what);
+}
+
 /* Every change of the file up to a point, none after. */
 static unsigned
-cut_prefixes (World *w, VpFile *start, GPtrArray *log, unsigned step)
+cut_prefixes (World *w, const Disk *start, GPtrArray *log, unsigned step)
 {
-  g_autoptr (VpFile) file = fake_file_copy (start, "disk");
+  Disk disk = disk_copy (start);
   unsigned states = 0;
   for (guint n = 0; n <= log->len; n++) {
     if (n % step == 0 || n == log->len) {
-      g_autoptr (VpFile) cut = fake_file_copy (file, "disk");
-      judge (w, cut, n, "cut");
+      Disk cut = disk_copy (&disk);
+      judge_disk (w, &cut, n, "cut");
+      disk_clear (&cut);
       states++;
     }
     if (n < log->len)
-      fake_op_apply (g_ptr_array_index (log, n), file);
+      disk_apply (&disk, g_ptr_array_index (log, n));
   }
+  disk_clear (&disk);
   return states;
+}
+
+/* Some of what is pending, torn as the disk likes. */
+static void
+lose_some (World *w, const Disk *cut, GPtrArray *pending)
+{
+  for (guint i = 0; i < pending->len; i++) {
+    const FakeOp *op = g_ptr_array_index (pending, i);
+    uint64_t dice = random_below (&w->random, 100);
+    if (dice < 45)
+      disk_apply (cut, op);
+    else if (dice < 65 && op->kind == FAKE_WRITE)
+      fake_op_apply_torn (op, op->joined ? cut->data : cut->file,
+                          random_next (&w->random));
+  }
+}
+
+/* A flush of one file says nothing about the other. */
+static void
+settle (const Disk *base, GPtrArray *pending, bool joined)
+{
+  for (guint i = 0; i < pending->len;) {
+    const FakeOp *op = g_ptr_array_index (pending, i);
+    if (op->joined == joined) {
+      disk_apply (base, op);
+      g_ptr_array_remove_index (pending, i);
+    } else
+      i++;
+  }
 }
 
 /* Between two flushes the disk keeps what it likes, torn as it likes. */
 static unsigned
-cut_torn (World *w, VpFile *start, GPtrArray *log, unsigned per_epoch)
+cut_torn (World *w, const Disk *start, GPtrArray *log, unsigned per_epoch)
 {
-  g_autoptr (VpFile) base = fake_file_copy (start, "disk");
+  Disk base = disk_copy (start);
+  g_autoptr (GPtrArray) pending = g_ptr_array_new ();
   unsigned states = 0;
-  for (guint from = 0; from < log->len;) {
-    guint to = from;
-    while (to < log->len &&
-           ((const FakeOp *) g_ptr_array_index (log, to))->kind != FAKE_FLUSH)
-      to++;
-    for (unsigned round = 0; to > from && round < per_epoch; round++) {
-      g_autoptr (VpFile) cut = fake_file_copy (base, "disk");
-      for (guint i = from; i < to; i++) {
-        const FakeOp *op = g_ptr_array_index (log, i);
-        uint64_t dice = random_below (&w->random, 100);
-        if (dice < 45)
-          fake_op_apply (op, cut);
-        else if (dice < 65 && op->kind == FAKE_WRITE)
-          fake_op_apply_torn (op, cut, random_next (&w->random));
-      }
+  for (guint at = 0; at <= log->len; at++) {
+    FakeOp *op = at < log->len ? g_ptr_array_index (log, at) : NULL;
+    if (op && op->kind != FAKE_FLUSH) {
+      g_ptr_array_add (pending, op);
+      continue;
+    }
+    for (unsigned round = 0; pending->len > 0 && round < per_epoch; round++) {
+      Disk cut = disk_copy (&base);
+      lose_some (w, &cut, pending);
       /* Whatever was begun before the flush ended may be there. */
-      judge (w, cut, to, "torn");
+      judge_disk (w, &cut, at, "torn");
+      disk_clear (&cut);
       states++;
     }
-    for (; from < to; from++)
-      fake_op_apply (g_ptr_array_index (log, from), base);
-    from = to + 1;
+    if (op)
+      settle (&base, pending, op->joined);
   }
+  disk_clear (&base);
   return states;
 }
 
@@ -297,15 +359,17 @@ run_cuts (const EngineCase *c, uint64_t seed, unsigned n_operations,
 {
   World w;
   world_init (&w, c, seed);
-  g_autoptr (VpFile) start = fake_file_copy (w.file, "disk");
+  Disk now = { w.file, fake_file_joined (w.file) };
+  Disk start = disk_copy (&now);
   GPtrArray *log = fake_file_record (w.file);
   fake_file_fail (w.file, 0, false);
   for (unsigned i = 0; i < n_operations; i++)
     one_operation (&w);
   (void) flush (&w);
   g_assert_cmpuint (log->len, ==, fake_file_count (w.file));
-  unsigned states = cut_prefixes (&w, start, log, step) +
-                    cut_torn (&w, start, log, per_epoch);
+  unsigned states = cut_prefixes (&w, &start, log, step) +
+                    cut_torn (&w, &start, log, per_epoch);
+  disk_clear (&start);
   world_clear (&w);
   return states;
 }

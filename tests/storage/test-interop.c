@@ -20,7 +20,7 @@
 #define SIZE (UINT64_C (3) << 20)
 
 typedef struct {
-  char *folder, *disk, *raw, *other;
+  char *folder, *disk, *raw, *other, *data;
   uint8_t *bytes;
   Random random;
 } World;
@@ -75,6 +75,7 @@ set_up (World *w)
   w->disk = g_build_filename (w->folder, "disk", NULL);
   w->raw = g_build_filename (w->folder, "raw", NULL);
   w->other = g_build_filename (w->folder, "other", NULL);
+  w->data = g_build_filename (w->folder, "guest", NULL);
   w->bytes = g_malloc0 (SIZE);
   w->random.state = test_seed ();
 }
@@ -85,11 +86,13 @@ tear_down (World *w)
   (void) g_unlink (w->disk);
   (void) g_unlink (w->raw);
   (void) g_unlink (w->other);
+  (void) g_unlink (w->data);
   g_assert_cmpint (g_rmdir (w->folder), ==, 0);
   g_free (w->folder);
   g_free (w->disk);
   g_free (w->raw);
   g_free (w->other);
+  g_free (w->data);
   g_free (w->bytes);
 }
 
@@ -217,14 +220,19 @@ test_ours (gconstpointer data)
   for (unsigned i = 0; i < test_rounds (1, 30); i++) {
     World w = { 0 };
     VpCreateOptions options = VP_CREATE_OPTIONS_INIT;
+    VpOpener opener = vp_opener_person (0);
     set_up (&w);
     case_options (c, &options);
     options.size = SIZE;
-    ASSERT_OK (vp_image_create (w.disk, "qcow2", &options, NULL, &error));
+    if (options.data_name)
+      options.data_name = w.data;
+    ASSERT_OK (vp_image_create (w.disk, "qcow2", &options, &opener, &error));
     VpImage *image = open_disk (&w, VP_IMAGE_WRITABLE);
     some_operations (&w, image, 40);
     ASSERT_OK (vp_image_close (image, &error));
     assert_judged (&w);
+    if (options.data_file_raw)
+      g_assert_cmpint (run ("cmp", "-s", w.raw, w.data, NULL), ==, 0);
     tear_down (&w);
   }
 }
