@@ -12,16 +12,24 @@
 
 #include "storage/commit.h"
 #include "storage/error.h"
+#include "storage/img-names.h"
 #include "storage/img.h"
-
 #include <stdio.h>
 
 typedef struct {
   const char *filename, *format, *base;
   VpImgProgressKind progress;
   uint64_t rate;
+  VpImgAccess access;
   bool quiet, keep_top;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static const struct option long_options[] = {
   { "quiet", no_argument, NULL, 'q' },
@@ -31,8 +39,8 @@ static const struct option long_options[] = {
   { "cache", required_argument, NULL, 't' },
   { "rate-limit", required_argument, NULL, 'r' },
   { "progress", optional_argument, NULL, 'P' },
-  { "object", required_argument, NULL, 256 },
-  { "image-opts", no_argument, NULL, 257 },
+  VP_IMG_ACCESS_OBJECT,
+  { "image-opts", no_argument, NULL, VP_IMG_IMAGE_OPTS },
   { NULL, 0, NULL, 0 }
 };
 
@@ -56,9 +64,7 @@ take_option (int c, Arguments *arguments)
   case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
   case 'P':
     return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
-  case 256: return vp_img_unsupported ("--object");
-  case 257: return vp_img_unsupported ("--image-opts");
-  default: return 1;
+  default: return vp_img_access_take (&arguments->access, c) ? -1 : 1;
   }
   return -1;
 }
@@ -74,7 +80,7 @@ parse (int argc, char **argv, Arguments *arguments)
   if (optind != argc - 1)
     return vp_img_misuse ("Expecting one image file name");
   arguments->filename = argv[optind];
-  return -1;
+  return vp_img_access_check (&arguments->access, arguments->format) ? -1 : 1;
 }
 
 /* The base again, for writing. */
@@ -128,15 +134,15 @@ commit (const Arguments *arguments, VpImage *image, VpImage *layer)
 static int
 run_commit (int argc, char **argv)
 {
-  Arguments arguments = { 0 };
+  g_auto (Arguments) arguments = { 0 };
   g_autoptr (GError) error = NULL;
   int status = parse (argc, argv, &arguments);
 
   if (status >= 0)
     return status;
-  VpOpener opener = vp_opener_person (0);
-  g_autoptr (VpImage) image = vp_image_open (
-      arguments.filename, arguments.format, VP_IMAGE_WRITABLE, &opener, &error);
+  g_autoptr (VpImage) image =
+      vp_img_open (&arguments.access, arguments.filename, arguments.format,
+                   VP_IMAGE_WRITABLE, &error);
   if (image == NULL)
     return vp_img_fail_open (arguments.filename, error, 1);
   VpImage *layer = vp_chain_find (image, arguments.base);
@@ -160,7 +166,8 @@ run_commit (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_commit = {
   "commit", run_commit,
-  "[-q] [-f fmt] [-t cache] [-b base] [-r rate_limit] [-d] [-p] "
+  "[--object objectdef] [--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r "
+  "rate_limit] [-d] [-p] "
   "[--progress[=json]] filename",
   "  -f, --format=fmt       format of the image; guessed without\n"
   "  -b, --base=base        the image of its chain to commit into; the next\n"
@@ -172,5 +179,8 @@ const VpImgVerb vp_img_verb_commit = {
   "  -t, --cache=mode       accepted; all is flushed in any case\n"
   "  -p, --progress[=json]  show how far it has come\n"
   "  -q, --quiet            say nothing\n"
+  "      --object=secret,.. a key that --image-opts names\n"
+  "      --image-opts       filename is driver=...,file.filename=...\n"
+
   "A base that is smaller than the image grows.\n"
 };

@@ -6,24 +6,30 @@
 #include "config.h"
 
 #include "storage/error.h"
+#include "storage/img-names.h"
 #include "storage/img-target.h"
 #include "storage/img.h"
-
 #include <stdio.h>
 #include <string.h>
 
 typedef struct {
   const char *source, *source_format, *target, *target_format;
   uint64_t block, count, skip;
-  bool has_count, no_lock;
+  VpImgAccess access;
+  bool has_count;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static const struct option long_options[] = {
   { "format", required_argument, NULL, 'f' },
   { "output-format", required_argument, NULL, 'O' },
-  { "force-share", no_argument, NULL, 'U' },
-  { "image-opts", no_argument, NULL, 257 },
-  { "object", required_argument, NULL, 256 },
+  VP_IMG_ACCESS_OPTIONS,
   { NULL, 0, NULL, 0 }
 };
 
@@ -63,10 +69,9 @@ parse (int argc, char **argv, Arguments *arguments)
     switch (c) {
     case 'f': arguments->source_format = optarg; break;
     case 'O': arguments->target_format = optarg; break;
-    case 'U': arguments->no_lock = true; break;
-    case 256: return vp_img_unsupported ("--object");
-    case 257: return vp_img_unsupported ("--image-opts");
-    default: return 1;
+    default:
+      if (!vp_img_access_take (&arguments->access, c))
+        return 1;
     }
   for (; optind < argc; optind++)
     if (!take_operand (argv[optind], arguments))
@@ -75,7 +80,8 @@ parse (int argc, char **argv, Arguments *arguments)
     vp_img_complain ("Must specify both input and output files");
     return 1;
   }
-  return -1;
+  return vp_img_access_check (&arguments->access, arguments->source_format) ? -1
+                                                                            : 1;
 }
 
 /* What is to be copied of a source of that size. */
@@ -127,17 +133,15 @@ make (const Arguments *arguments, const VpFormat *format, VpImage *source)
 static int
 run_dd (int argc, char **argv)
 {
-  Arguments arguments = { .target_format = "raw", .block = 512 };
+  g_auto (Arguments) arguments = { .target_format = "raw", .block = 512 };
   g_autoptr (GError) error = NULL;
   int status = parse (argc, argv, &arguments);
 
   if (status >= 0)
     return status;
-  VpOpener opener = vp_opener_person (arguments.no_lock ? VP_FILE_NO_LOCK : 0);
   g_autoptr (VpImage) source =
-      vp_image_open (arguments.source, arguments.source_format,
-                     arguments.no_lock ? VP_IMAGE_NO_LOCK : VP_IMAGE_READ_ONLY,
-                     &opener, &error);
+      vp_img_open (&arguments.access, arguments.source, arguments.source_format,
+                   VP_IMAGE_READ_ONLY, &error);
   if (source == NULL)
     return vp_img_fail_open (arguments.source, error, 1);
   const VpFormat *format = vp_formats_find (arguments.target_format, NULL);
@@ -150,12 +154,15 @@ run_dd (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_dd = {
   "dd", run_dd,
-  "[-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] "
+  "[--object objectdef] [--image-opts] [-U] [-f fmt] [-O output_fmt] "
+  "[bs=block_size] [count=blocks] "
   "[skip=blocks] if=input of=output",
   "  -f, --format=fmt         format of the input; guessed without\n"
   "  -O, --output-format=fmt  format of the output; 'raw' without\n"
   "  -U, --force-share        look at no lock of the input\n"
-  "  if=input of=output       images; what is in the output is lost\n"
+  "      --object=secret,...  a key that --image-opts names\n"
+  "      --image-opts         the input is driver=...,file.filename=...\n"
+  "  if=input of=output images; what is in the output is lost\n"
   "  bs=block_size            512 without\n"
   "  skip=blocks              begin there in the input\n"
   "  count=blocks             end there in the input: the skipped blocks are\n"

@@ -6,6 +6,7 @@
 
 #include "storage/error.h"
 #include "storage/img-create.h"
+#include "storage/img-names.h"
 #include "storage/img.h"
 #include "storage/measure.h"
 
@@ -17,19 +18,25 @@ typedef struct {
   GPtrArray *pairs;
   VpImgOutput output;
   uint64_t size;
-  bool has_size, no_lock;
+  VpImgAccess access;
+  bool has_size;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static const struct option long_options[] = {
   { "source-format", required_argument, NULL, 'f' },
   { "target-format", required_argument, NULL, 'O' },
   { "options", required_argument, NULL, 'o' },
   { "snapshot", required_argument, NULL, 'l' },
-  { "force-share", no_argument, NULL, 'U' },
   { "size", required_argument, NULL, 's' },
   { "output", required_argument, NULL, 'p' },
-  { "object", required_argument, NULL, 256 },
-  { "image-opts", no_argument, NULL, 257 },
+  VP_IMG_ACCESS_OPTIONS,
   { NULL, 0, NULL, 0 }
 };
 
@@ -41,7 +48,6 @@ take_option (int c, Arguments *arguments)
   case 'O': arguments->format = optarg; break;
   case 'o': vp_img_split_options (arguments->pairs, optarg); break;
   case 'l': arguments->snapshot = optarg; break;
-  case 'U': arguments->no_lock = true; break;
   case 'p': return vp_img_parse_output (optarg, &arguments->output) ? -1 : 1;
   case 's':
     arguments->has_size = true;
@@ -49,9 +55,7 @@ take_option (int c, Arguments *arguments)
                                 &arguments->size)
                ? -1
                : 1;
-  case 256: return vp_img_unsupported ("--object");
-  case 257: return vp_img_unsupported ("--image-opts");
-  default: return 1;
+  default: return vp_img_access_take (&arguments->access, c) ? -1 : 1;
   }
   return -1;
 }
@@ -60,7 +64,8 @@ static int
 check_arguments (const Arguments *arguments)
 {
   if (arguments->source == NULL &&
-      (arguments->source_format != NULL || arguments->snapshot != NULL)) {
+      (arguments->access.image_opts || arguments->source_format != NULL ||
+       arguments->snapshot != NULL)) {
     vp_img_complain ("--image-opts, -f, and -l require a filename argument.");
     return 1;
   }
@@ -72,7 +77,8 @@ check_arguments (const Arguments *arguments)
     vp_img_complain ("--size N cannot be used together with a filename.");
     return 1;
   }
-  return -1;
+  return vp_img_access_check (&arguments->access, arguments->source_format) ? -1
+                                                                            : 1;
 }
 
 static int
@@ -115,17 +121,6 @@ show_json (const VpMeasure *measure)
   printf ("%s\n", vp_json_get_text (json));
 }
 
-static VpImage *
-open_source (const Arguments *arguments, GError **error)
-{
-  VpOpener opener = vp_opener_person (arguments->no_lock ? VP_FILE_NO_LOCK : 0);
-
-  return vp_image_open (arguments->source, arguments->source_format,
-                        arguments->no_lock ? VP_IMAGE_NO_LOCK
-                                           : VP_IMAGE_READ_ONLY,
-                        &opener, error);
-}
-
 static int
 measure (const Arguments *arguments)
 {
@@ -142,7 +137,8 @@ measure (const Arguments *arguments)
   if (arguments->snapshot != NULL)
     return vp_img_unsupported ("measuring a snapshot (-l)");
   if (arguments->source != NULL) {
-    source = open_source (arguments, &error);
+    source = vp_img_open (&arguments->access, arguments->source,
+                          arguments->source_format, VP_IMAGE_READ_ONLY, &error);
     if (source == NULL)
       return vp_img_fail_open (arguments->source, error, 1);
   }
@@ -162,7 +158,7 @@ static int
 run_measure (int argc, char **argv)
 {
   g_autoptr (GPtrArray) pairs = g_ptr_array_new_with_free_func (g_free);
-  Arguments arguments = { .format = "raw", .pairs = pairs };
+  g_auto (Arguments) arguments = { .format = "raw", .pairs = pairs };
   int status = parse (argc, argv, &arguments);
 
   return status >= 0 ? status : measure (&arguments);
@@ -170,7 +166,8 @@ run_measure (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_measure = {
   "measure", run_measure,
-  "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [-f fmt] "
+  "[--object objectdef] [--image-opts] [--output=ofmt] [-O output_fmt] [-o "
+  "options] [--size N | [-f fmt] "
   "[-l snapshot_param] [-U] filename]",
   "  -O, --target-format=fmt  format of the image to be; 'raw' without\n"
   "  -o, --options=options    how it is to be made, as for create\n"
@@ -180,6 +177,8 @@ const VpImgVerb vp_img_verb_measure = {
   "  -l, --snapshot=snapshot  a snapshot in it\n"
   "  -U, --force-share        look at no lock\n"
   "      --output=ofmt        'human' or 'json'\n"
+  "      --object=secret,...  a key that -o or --image-opts names\n"
+  "      --image-opts         filename is driver=...,file.filename=...\n"
   "Says how many bytes the new image needs at first, and how many at most\n"
   "when the guest has written everywhere.  For a qcow2 source: how much its\n"
   "bitmaps take in addition.\n"

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "storage/error.h"
+#include "storage/img-names.h"
 #include "storage/img.h"
 #include "storage/rebase.h"
 
@@ -13,8 +14,16 @@
 typedef struct {
   const char *filename, *format, *base, *base_format;
   VpImgProgressKind progress;
-  bool quiet, unsafe, compress, no_lock;
+  VpImgAccess access;
+  bool quiet, unsafe, compress;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static const struct option long_options[] = {
   { "quiet", no_argument, NULL, 'q' },
@@ -23,12 +32,10 @@ static const struct option long_options[] = {
   { "backing-format", required_argument, NULL, 'F' },
   { "backing-unsafe", no_argument, NULL, 'u' },
   { "compress", no_argument, NULL, 'c' },
-  { "force-share", no_argument, NULL, 'U' },
   { "cache", required_argument, NULL, 't' },
   { "source-cache", required_argument, NULL, 'T' },
   { "progress", optional_argument, NULL, 'P' },
-  { "object", required_argument, NULL, 256 },
-  { "image-opts", no_argument, NULL, 257 },
+  VP_IMG_ACCESS_OPTIONS,
   { NULL, 0, NULL, 0 }
 };
 
@@ -42,15 +49,12 @@ take_option (int c, Arguments *arguments)
   case 'F': arguments->base_format = optarg; break;
   case 'u': arguments->unsafe = true; break;
   case 'c': arguments->compress = true; break;
-  case 'U': arguments->no_lock = true; break;
   case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
   case 'T': return vp_img_parse_cache (optarg, "source cache") ? -1 : 1;
   case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
   case 'P':
     return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
-  case 256: return vp_img_unsupported ("--object");
-  case 257: return vp_img_unsupported ("--image-opts");
-  default: return 1;
+  default: return vp_img_access_take (&arguments->access, c) ? -1 : 1;
   }
   return -1;
 }
@@ -71,38 +75,38 @@ parse (int argc, char **argv, Arguments *arguments)
   arguments->filename = argv[optind];
   if (arguments->base != NULL && arguments->base[0] == '\0')
     arguments->base = NULL; /* none */
-  return -1;
+  return vp_img_access_check (&arguments->access, arguments->format) ? -1 : 1;
 }
 
 static VpImage *
-open_image (const Arguments *arguments, VpOpener *opener, GError **error)
+open_image (const Arguments *arguments, GError **error)
 {
   VpImageFlags flags = VP_IMAGE_WRITABLE;
 
-  if (arguments->no_lock)
-    flags |= VP_IMAGE_NO_LOCK;
   if (arguments->unsafe)
     flags |= VP_IMAGE_NO_BACKING;
-  return vp_image_open (arguments->filename, arguments->format, flags, opener,
-                        error);
+  return vp_img_open (&arguments->access, arguments->filename,
+                      arguments->format, flags, error);
 }
 
 /* What the image will name, opened as the image will do it. */
 static VpImage *
-open_base (const Arguments *arguments, VpOpener *opener, GError **error)
+open_base (const Arguments *arguments, VpImage *image, VpOpener *opener,
+           GError **error)
 {
   VpClaim claim = { .role = "backing",
                     .name = arguments->base,
                     .format = arguments->base_format,
-                    .image = arguments->filename };
+                    .image = vp_image_get_name (image) };
   const char *format = claim.format;
   g_autoptr (VpFile) file = opener->open (opener, &claim, &format, error);
 
   if (file == NULL)
     return NULL;
-  return vp_image_open_file (
-      file, format, arguments->no_lock ? VP_IMAGE_NO_LOCK : VP_IMAGE_READ_ONLY,
-      opener, error);
+  return vp_image_open_file (file, format,
+                             arguments->access.no_lock ? VP_IMAGE_NO_LOCK
+                                                       : VP_IMAGE_READ_ONLY,
+                             opener, error);
 }
 
 static int
@@ -137,7 +141,7 @@ rebase (const Arguments *arguments, VpImage *image, VpOpener *opener)
   VpImgProgress progress;
 
   if (arguments->base != NULL) {
-    base = open_base (arguments, opener, &error);
+    base = open_base (arguments, image, opener, &error);
     if (base == NULL)
       return vp_img_fail_open_as ("new backing file ", arguments->base, error,
                                   1);
@@ -156,14 +160,15 @@ rebase (const Arguments *arguments, VpImage *image, VpOpener *opener)
 static int
 run_rebase (int argc, char **argv)
 {
-  Arguments arguments = { 0 };
+  g_auto (Arguments) arguments = { 0 };
   g_autoptr (GError) error = NULL;
   int status = parse (argc, argv, &arguments);
 
   if (status >= 0)
     return status;
-  VpOpener opener = vp_opener_person (arguments.no_lock ? VP_FILE_NO_LOCK : 0);
-  g_autoptr (VpImage) image = open_image (&arguments, &opener, &error);
+  VpOpener opener =
+      vp_opener_person (arguments.access.no_lock ? VP_FILE_NO_LOCK : 0);
+  g_autoptr (VpImage) image = open_image (&arguments, &error);
   if (image == NULL)
     return vp_img_fail_open (arguments.filename, error, 1);
   if ((status = check_arguments (&arguments, image)) >= 0)
@@ -185,7 +190,8 @@ run_rebase (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_rebase = {
   "rebase", run_rebase,
-  "[-U] [-q] [-f fmt] [-t cache] [-T src_cache] [-p] [-u] [-c] "
+  "[--object objectdef] [--image-opts] [-U] [-q] [-f fmt] [-t cache] [-T "
+  "src_cache] [-p] [-u] [-c] "
   "-b backing_file [-F backing_fmt] [--progress[=json]] filename",
   "  -f, --format=fmt          format of the image; guessed without\n"
   "  -b, --backing=file        the new backing file, as the image will name\n"
@@ -196,6 +202,9 @@ const VpImgVerb vp_img_verb_rebase = {
   "  -c, --compress            pack what is copied\n"
   "  -p, --progress[=json]     show how far it has come\n"
   "  -q, --quiet               show nothing of that\n"
+  "      --object=secret,...   a key that --image-opts names\n"
+  "      --image-opts          filename is driver=...,file.filename=...\n"
+
   "  -U, --force-share         look at no lock\n"
   "  -t, -T                    accepted; all is flushed in any case\n"
   "Without -u the image reads the same before and afterwards: where the new\n"
