@@ -301,6 +301,8 @@ bool
 vp_image_close (VpImage *image, GError **error)
 {
   bool ok = vp_image_flush (image, error);
+  if (ok && image->flags & VP_IMAGE_WRITABLE && image->format->settle)
+    ok = image->format->settle (image->state, error);
   vp_image_free (image);
   return ok;
 }

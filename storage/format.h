@@ -24,6 +24,7 @@
 
 #include <glib.h>
 
+#include "storage/bitmap.h"
 #include "storage/codec.h"
 #include "storage/file.h"
 #include "storage/layout.h"
@@ -96,6 +97,14 @@ typedef struct {
   uint64_t icount;
 } VpSnapshot;
 
+/* A persistent bitmap: what has changed since somebody looked (bitmap.h). */
+typedef struct {
+  char *name;
+  uint64_t granularity; /* bytes */
+  bool enabled;         /* records every change from now on */
+  bool in_use;          /* was not stored well: of no use any more */
+} VpBitmapFacts;
+
 /* Strings are owned by the struct; NULL: has none. */
 typedef struct {
   const char *format;
@@ -116,9 +125,11 @@ typedef struct {
   bool data_file_raw;
   char *data_file;
   GPtrArray *snapshots; /* of VpSnapshot; NULL or empty: none */
+  GPtrArray *bitmaps;   /* of VpBitmapFacts; NULL or empty: none */
 } VpImageInfo;
 
 void vp_snapshot_free (VpSnapshot *snapshot);
+void vp_bitmap_facts_free (VpBitmapFacts *facts);
 void vp_image_info_clear (VpImageInfo *info);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (VpImageInfo, vp_image_info_clear)
 
@@ -262,6 +273,19 @@ struct VpFormat {
                      GError **error);
   bool (*check) (gpointer state, VpRepair repair, const VpProgress *progress,
                  VpCheckResult *result, GError **error);
+  /* Persistent bitmaps, all four or none; they are stored by settle.
+   * granularity 0: the format's default.  bitmap_bits: borrowed; change: the
+   * caller is about to change them. */
+  bool (*bitmap_add) (gpointer state, const char *name, uint64_t granularity,
+                      bool enabled, GError **error);
+  bool (*bitmap_remove) (gpointer state, const char *name, GError **error);
+  bool (*bitmap_set_enabled) (gpointer state, const char *name, bool enabled,
+                              GError **error);
+  VpBitmap *(*bitmap_bits) (gpointer state, const char *name, bool change,
+                            GError **error);
+  /* Stores, and makes last, what is kept in memory while the image is open;
+   * called before close where all went well.  Optional. */
+  bool (*settle) (gpointer state, GError **error);
   /* Internal snapshots.  id, name: either or both; the first that bears all
    * that is given.  VP_IMAGE_ERROR_UNSUPPORTED where the image cannot hold one.
    * All but _open last when they return, and a cut leaves the old state or the

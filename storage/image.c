@@ -528,8 +528,18 @@ vp_snapshot_free (VpSnapshot *snapshot)
 }
 
 void
+vp_bitmap_facts_free (VpBitmapFacts *facts)
+{
+  if (!facts)
+    return;
+  g_free (facts->name);
+  g_free (facts);
+}
+
+void
 vp_image_info_clear (VpImageInfo *info)
 {
+  g_clear_pointer (&info->bitmaps, g_ptr_array_unref);
   g_clear_pointer (&info->backing_name, g_free);
   g_clear_pointer (&info->backing_format, g_free);
   g_clear_pointer (&info->data_file, g_free);

@@ -64,6 +64,32 @@ snapshots_to_json (VpJson *json, const GPtrArray *snapshots)
   vp_json_close (json);
 }
 
+static bool
+has_bitmaps (const VpImageInfo *info)
+{
+  return info->bitmaps != NULL && info->bitmaps->len > 0;
+}
+
+static void
+bitmaps_to_json (VpJson *json, const GPtrArray *bitmaps)
+{
+  vp_json_open_array (json, "bitmaps");
+  for (unsigned i = 0; i < bitmaps->len; i++) {
+    const VpBitmapFacts *facts = g_ptr_array_index (bitmaps, i);
+    vp_json_open_object (json, NULL);
+    vp_json_open_array (json, "flags");
+    if (facts->in_use)
+      vp_json_string (json, NULL, "in-use");
+    if (facts->enabled)
+      vp_json_string (json, NULL, "auto");
+    vp_json_close (json);
+    vp_json_string (json, "name", facts->name);
+    vp_json_uint (json, "granularity", facts->granularity);
+    vp_json_close (json);
+  }
+  vp_json_close (json);
+}
+
 static void
 specifics_to_json (VpJson *json, const VpImageInfo *info)
 {
@@ -78,6 +104,8 @@ specifics_to_json (VpJson *json, const VpImageInfo *info)
   vp_json_string (json, "compression-type", info->compression_type);
   if (new_enough)
     vp_json_bool (json, "lazy-refcounts", info->lazy_refcounts);
+  if (has_bitmaps (info))
+    bitmaps_to_json (json, info->bitmaps);
   if (info->data_file != NULL)
     vp_json_bool (json, "data-file-raw", info->data_file_raw);
   vp_json_uint (json, "refcount-bits", info->refcount_bits);
@@ -165,6 +193,23 @@ print_found (const char *label, const char *words)
 }
 
 static void
+print_bitmaps (const GPtrArray *bitmaps)
+{
+  printf ("    bitmaps:\n");
+  for (unsigned i = 0; i < bitmaps->len; i++) {
+    const VpBitmapFacts *facts = g_ptr_array_index (bitmaps, i);
+    unsigned n = 0;
+    printf ("        [%u]:\n            flags:\n", i);
+    if (facts->in_use)
+      printf ("                [%u]: in-use\n", n++);
+    if (facts->enabled)
+      printf ("                [%u]: auto\n", n++);
+    print_found ("            name", facts->name);
+    printf ("            granularity: %" PRIu64 "\n", facts->granularity);
+  }
+}
+
+static void
 print_specifics (const VpImageInfo *info)
 {
   bool new_enough = strcmp (info->compat, "0.10") != 0;
@@ -175,6 +220,8 @@ print_specifics (const VpImageInfo *info)
   printf ("    compression type: %s\n", info->compression_type);
   if (new_enough)
     printf ("    lazy refcounts: %s\n", truth (info->lazy_refcounts));
+  if (has_bitmaps (info))
+    print_bitmaps (info->bitmaps);
   if (info->data_file != NULL)
     printf ("    data file raw: %s\n", truth (info->data_file_raw));
   printf ("    refcount bits: %u\n", info->refcount_bits);

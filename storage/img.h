@@ -25,6 +25,7 @@ typedef struct {
 
 /* Each at the end of its own img-NAME.c. */
 extern const VpImgVerb vp_img_verb_bench;
+extern const VpImgVerb vp_img_verb_bitmap;
 extern const VpImgVerb vp_img_verb_check;
 extern const VpImgVerb vp_img_verb_commit;
 extern const VpImgVerb vp_img_verb_compare;

@@ -40,6 +40,11 @@ libvprov_image_la_SOURCES += storage/cluster-counts.c \
 	storage/qcow2-check-map.c storage/qcow2-check-refcount.c \
 	storage/qcow2-repair.c
 
+# Bitmaps of what has changed.
+libvprov_image_la_SOURCES += storage/bitmap.c storage/bitmap.h \
+	storage/image-bitmap.c storage/image-bitmap.h \
+	storage/qcow2-bitmap.c storage/qcow2-bitmap.h
+
 # Volumes by name.
 libvprov_image_la_SOURCES += storage/autofd.h storage/pool.c \
 	storage/pool-dir.c storage/pool-kind.h
@@ -55,6 +60,7 @@ vprov_img_SOURCES = storage/vprov-img.c storage/img.h \
 	storage/img-map.c storage/img-resize.c storage/img-snapshot.c storage/img-speech.c \
 	storage/img-target.c storage/img-target.h storage/img-worker.c \
 	storage/json.c storage/json.h storage/sandbox.c storage/sandbox.h
+vprov_img_SOURCES += storage/img-bitmap.c
 vprov_img_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
 vprov_img_LDADD = libvprov-image.la
 

@@ -9,6 +9,7 @@
  * nothing is allocated there and nothing moves. */
 #include "config.h"
 
+#include "storage/qcow2-bitmap.h"
 #include "storage/qcow2.h"
 
 #include <string.h>
@@ -279,7 +280,8 @@ qcow2_reserve (gpointer state, uint64_t offset, uint64_t length,
   Qcow2 *q = state;
   Slot slot;
   Stretch stretch;
-  if (!vp_tables_trim (q->tables, error) ||
+  if (!qcow2_record (q, offset, length, error) ||
+      !vp_tables_trim (q->tables, error) ||
       !find_slot (q, offset, true, &slot, error))
     return false;
   uint64_t cs = q->cluster_size, within = offset & (cs - 1);
@@ -450,6 +452,8 @@ qcow2_zero (gpointer state, uint64_t offset, uint64_t length, bool unmap,
   *ret_done = 0;
   if (!bare && q->header.version < 3)
     return true; /* version 2 cannot hide its backing file */
+  if (!qcow2_record (q, offset, length, error))
+    return false;
   if (qcow2_is_raw (q)) {
     *ret_done = length;
     return zero_raw (q, offset, length, unmap, error);
@@ -507,6 +511,8 @@ qcow2_discard (gpointer state, uint64_t offset, uint64_t length, GError **error)
   uint64_t step, reach = q->cluster_size << q->l2_bits;
   if (q->backing_name && q->header.version < 3)
     return true;
+  if (!qcow2_record (q, offset, length, error))
+    return false;
   if (qcow2_is_raw (q)) {
     vp_file_discard (q->data, offset, length);
     return true;

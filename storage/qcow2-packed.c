@@ -14,6 +14,7 @@
  * empty. */
 #include "config.h"
 
+#include "storage/qcow2-bitmap.h"
 #include "storage/qcow2.h"
 
 #include "storage/error.h"
@@ -81,7 +82,8 @@ qcow2_reserve_packed (gpointer state, uint64_t offset, uint64_t len,
   if (q->broken)
     return qcow2_corrupt (q, error, "marked as corrupt; nothing is written");
   g_return_val_if_fail (len > 0 && len < q->cluster_size, false);
-  if (!vp_tables_trim (q->tables, error) ||
+  if (!qcow2_record (q, offset, q->cluster_size, error) ||
+      !vp_tables_trim (q->tables, error) ||
       !qcow2_prepare_entry (q, offset, error) ||
       !find_room (q, len, &at, error))
     return false;

@@ -4,6 +4,7 @@
  * between them, where that is asked for, places for all that is new. */
 #include "config.h"
 
+#include "storage/qcow2-bitmap.h"
 #include "storage/qcow2.h"
 
 #include <string.h>
@@ -88,7 +89,8 @@ qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
       !vp_file_truncate (q->data, size, error))
     return false;
   /* The tables that reach so far come first. */
-  if (!vp_tables_flush (q->tables, error))
+  if (!vp_tables_flush (q->tables, error) ||
+      !qcow2_resize_bitmaps (q, size, error))
     return false;
   q->header.size = size;
   return qcow2_store_cell (q, QCOW2_CELL_SIZE_L1, QCOW2_ORDER_MAP, error);

@@ -11,6 +11,7 @@
 
 #include "storage/error.h"
 #include "storage/formats.h"
+#include "storage/qcow2-bitmap.h"
 
 #define CACHE_SIZE ((size_t) 16 << 20)
 
@@ -246,8 +247,7 @@ static bool
 clear_unknown (Qcow2 *q, GError **error)
 {
   uint64_t known = QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_RAW_DATA;
-  /* We do not keep bitmaps up to date, so they stop being valid as well. */
-  uint64_t kept = q->header.autoclear & known & ~QCOW2_AUTOCLEAR_BITMAPS;
+  uint64_t kept = q->header.autoclear & known;
   if (q->header.version < 3 || q->header.autoclear == kept)
     return true;
   q->header.autoclear = kept;
@@ -298,6 +298,8 @@ qcow2_close (gpointer state)
   vp_tables_free (q->tables);
   vp_cluster_set_free (q->metadata);
   g_clear_pointer (&q->snapshots, g_ptr_array_unref);
+  g_clear_pointer (&q->bitmaps, g_ptr_array_unref);
+  g_clear_pointer (&q->bitmaps_removed, g_array_unref);
   g_clear_pointer (&q->extensions, g_ptr_array_unref);
   g_clear_pointer (&q->header_tail, g_bytes_unref);
   g_free (q->backing_name);
@@ -321,7 +323,7 @@ qcow2_open (VpFile *file, VpDriverFlags flags, const VpOpenOptions *options,
   q->tables = vp_tables_new (file, CACHE_SIZE, !(flags & VP_DRIVER_UNORDERED),
                              qcow2_release, q);
   if (!qcow2_load_header (q, error) || !load_tables (q, error) ||
-      !qcow2_load_snapshots (q, error) ||
+      !qcow2_load_snapshots (q, error) || !qcow2_load_bitmaps (q, error) ||
       (q->writable && !prepare_writing (q, error))) {
     qcow2_close (q);
     return false;
@@ -360,6 +362,12 @@ snapshot_free (gpointer snapshot)
   vp_snapshot_free (snapshot);
 }
 
+static void
+bitmap_facts_free (gpointer facts)
+{
+  vp_bitmap_facts_free (facts);
+}
+
 static bool
 qcow2_info (gpointer state, VpImageInfo *info, GError **error)
 {
@@ -382,6 +390,8 @@ qcow2_info (gpointer state, VpImageInfo *info, GError **error)
   info->lazy_refcounts = q->header.compatible & QCOW2_COMPATIBLE_LAZY;
   info->dirty = q->header.incompatible & QCOW2_INCOMPATIBLE_DIRTY;
   info->corrupt = q->header.incompatible & QCOW2_INCOMPATIBLE_CORRUPT;
+  info->bitmaps = g_ptr_array_new_with_free_func (bitmap_facts_free);
+  qcow2_list_bitmaps (q, info->bitmaps);
   info->snapshots = g_ptr_array_new_with_free_func (snapshot_free);
   for (guint i = 0; i < q->snapshots->len; i++) {
     const Qcow2Snapshot *from = g_ptr_array_index (q->snapshots, i);
@@ -456,6 +466,11 @@ const VpFormat vp_format_qcow2 = {
   .needs_data_file = qcow2_needs_data_file,
   .set_data_file = qcow2_set_data_file,
   .check = qcow2_check,
+  .bitmap_add = qcow2_bitmap_add,
+  .bitmap_remove = qcow2_bitmap_remove,
+  .bitmap_set_enabled = qcow2_bitmap_set_enabled,
+  .bitmap_bits = qcow2_bitmap_bits,
+  .settle = qcow2_store_bitmaps,
   .snapshot_create = qcow2_snapshot_create,
   .snapshot_apply = qcow2_snapshot_apply,
   .snapshot_delete = qcow2_snapshot_delete,

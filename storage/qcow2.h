@@ -118,7 +118,11 @@ typedef struct {
   GBytes *header_tail;     /* what we do not know of the header, or NULL */
   uint32_t n_bitmaps;
   uint64_t bitmaps_offset, bitmaps_size;
-  uint64_t packed_end; /* the next packed unit may go here; 0: nowhere */
+  GPtrArray *bitmaps;      /* qcow2-bitmap.c */
+  GArray *bitmaps_removed; /* where they were */
+  bool bitmaps_changed;    /* to be stored */
+  bool recording;          /* some bitmap wants to know of changes */
+  uint64_t packed_end;     /* the next packed unit may go here; 0: nowhere */
 } Qcow2;
 
 /* qcow2-header.c */

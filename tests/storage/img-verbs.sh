@@ -50,7 +50,7 @@ for verb in bench check commit compare convert create dd info map measure \
   rebase resize snapshot; do
   expect 0 "usage: vprov-img $verb " $verb --help
 done
-for verb in amend bitmap checksum; do
+for verb in amend checksum; do
   expect 1 "$verb is not supported yet" $verb x
 done
 expect 1 "worker is started by the daemon" worker
