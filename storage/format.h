@@ -260,6 +260,9 @@ struct VpFormat {
                   GError **error);
 
   /* The second, optional table. */
+  /* A smaller size: what lies behind it is lost, and its space given back.
+   * Lasts when it returns; a cut leaves the old size or the new one. */
+  bool (*shrink) (gpointer state, uint64_t size, GError **error);
   /* Another name for the backing file (NULL: none), nothing else; lasts when
    * it returns, and a cut leaves the old name or the new one.  format may be
    * NULL. */

@@ -442,8 +442,9 @@ vp_image_resize (VpImage *image, uint64_t size, VpPreallocation preallocation,
   if (!check_writable (image, 0, 0, error))
     return false;
   if (size < old_size) {
-    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
-                 "%s: shrinking is not supported yet", image->file->name);
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                 "%s: is larger, and would lose what lies behind the new end",
+                 image->file->name);
     return false;
   }
   if (size > VP_MAX_VIRTUAL_SIZE) {
@@ -464,6 +465,22 @@ vp_image_resize (VpImage *image, uint64_t size, VpPreallocation preallocation,
          hide_backing (image, old_size, size, error) &&
          image->format->resize (image->state, size, preallocation, error) &&
          image->format->flush (image->state, error);
+}
+
+bool
+vp_image_shrink (VpImage *image, uint64_t size, GError **error)
+{
+  if (!check_writable (image, 0, 0, error) ||
+      !check_range (image, 0, size, error))
+    return false;
+  if (size == vp_image_get_size (image))
+    return true;
+  if (image->format->shrink)
+    return image->format->shrink (image->state, size, error);
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+               "%s: the format %s cannot be shrunk", image->file->name,
+               image->format->name);
+  return false;
 }
 
 uint64_t

@@ -126,9 +126,14 @@ bool vp_image_discard (VpImage *image, uint64_t offset, uint64_t length,
 /* All that was written lasts when this returns. */
 bool vp_image_flush (VpImage *image, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Grows; new bytes read as zeros.  A smaller size is refused
- * (VP_IMAGE_ERROR_UNSUPPORTED).  Rounded up to 512. */
+ * (VP_IMAGE_ERROR_USAGE): vp_image_shrink () says that it is meant.  Rounded up
+ * to 512. */
 bool vp_image_resize (VpImage *image, uint64_t size,
                       VpPreallocation preallocation,
+                      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* A smaller size: what lies behind it is lost.  Multiples of 512 only. */
+bool vp_image_shrink (VpImage *image, uint64_t size,
                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* One extent of the whole chain, in the words of "map --output=json". */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* img-resize: another size for the disk in an image.  Growing only: a smaller
- * disk loses what was behind its end, and the engine does not do that yet. */
+/* img-resize: another size for the disk in an image.  A smaller one loses what
+ * lies behind its end, so that it has to be asked for by name. */
 #include "config.h"
 
 #include "storage/img-names.h"
@@ -110,6 +110,22 @@ find_size (const char *text, uint64_t present, uint64_t *ret_size)
   return true;
 }
 
+static bool
+check_direction (uint64_t size, uint64_t present, const Arguments *arguments)
+{
+  if (size <= present && arguments->preallocation != VP_PREALLOCATION_OFF) {
+    vp_img_complain ("Preallocation can only be used for growing images");
+    return false;
+  }
+  if (size >= present || arguments->shrink)
+    return true;
+  vp_img_complain ("Use the --shrink option to perform a shrink operation.");
+  vp_img_complain ("warning: Shrinking an image will delete all data beyond "
+                   "the shrunken image's end. Before performing such an "
+                   "operation, make sure there is no important data there.");
+  return false;
+}
+
 static int
 run_resize (int argc, char **argv)
 {
@@ -129,17 +145,13 @@ run_resize (int argc, char **argv)
   uint64_t present = vp_image_get_size (image);
   if (!find_size (arguments.size, present, &size))
     return 1;
-  if (size < present && arguments.shrink)
-    return vp_img_unsupported ("--shrink");
-  if (size < present) {
-    vp_img_complain ("%s is %" PRIu64 " bytes large and would lose what lies "
-                     "behind the new end: images are only grown",
-                     arguments.filename, present);
+  if (!check_direction (size, present, &arguments))
     return 1;
-  }
 
-  if (!vp_image_resize (image, size, arguments.preallocation, &error) ||
-      !vp_image_close (g_steal_pointer (&image), &error))
+  bool ok = size < present ? vp_image_shrink (image, size, &error)
+                           : vp_image_resize (image, size,
+                                              arguments.preallocation, &error);
+  if (!ok || !vp_image_close (g_steal_pointer (&image), &error))
     return vp_img_fail_about (arguments.filename, error, 1);
   if (!arguments.quiet)
     printf ("Image resized.\n");
@@ -148,8 +160,10 @@ run_resize (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_resize = {
   "resize", run_resize,
-  "[-f fmt] [--preallocation=prealloc] [-q] filename [+ | -]size",
+  "[-f fmt] [--preallocation=prealloc] [-q] [--shrink] filename [+ | -]size",
   "  -f, --format=fmt         format of the image; guessed without\n"
   "      --preallocation=how  'off', 'metadata', 'falloc' or 'full'\n"
+  "      --shrink             a smaller size is meant; what lies behind the\n"
+  "                           new end is lost\n"
   "  -q, --quiet              say nothing\n"
 };

@@ -25,7 +25,7 @@
 
 #include "storage/error.h"
 
-#define WINDOW_SIZE ((uint64_t) 32 << 20)
+#define WINDOW_SIZE ((uint64_t) 36 << 20) /* counts 1 TiB of usual clusters */
 #define CHUNK_SIZE  ((uint64_t) 1 << 20)
 
 typedef struct {
@@ -146,8 +146,8 @@ count_cluster (Window *w, uint64_t cluster, GError **error)
 typedef bool (*Visit) (gpointer user_data, const Qcow2Branch *branch,
                        uint8_t *table, bool *changed, GError **error);
 
-static int
-compare_branch (gconstpointer a, gconstpointer b)
+int
+qcow2_compare_branches (gconstpointer a, gconstpointer b)
 {
   uint64_t left = ((const Qcow2Branch *) a)->table;
   uint64_t right = ((const Qcow2Branch *) b)->table;
@@ -416,6 +416,10 @@ qcow2_can_count (Qcow2 *q, const GArray *branches, bool up, GError **error)
 bool
 qcow2_count (Qcow2 *q, const GArray *branches, bool up, GError **error)
 {
+  uint64_t window = WINDOW_SIZE << q->refblock_bits;
+  /* With one window nothing is written before all is known to fit. */
+  if (up && q->file_end > window && !qcow2_can_count (q, branches, up, error))
+    return false;
   return all_rounds (q, branches, NULL, up, false, error);
 }
 
@@ -450,7 +454,7 @@ qcow2_branches (Qcow2 *q, const uint8_t *l1, uint64_t entries, GError **error)
     Qcow2Branch branch = { table, 0, per_table, true };
     g_array_append_val (branches, branch);
   }
-  g_array_sort (branches, compare_branch);
+  g_array_sort (branches, qcow2_compare_branches);
   return g_steal_pointer (&branches);
 }
 

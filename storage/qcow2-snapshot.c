@@ -237,37 +237,6 @@ read_l1 (Qcow2 *q, const Qcow2Snapshot *snapshot, uint64_t *ret_entries,
   return g_steal_pointer (&l1);
 }
 
-/* Bytes at a place of their own; they count nowhere yet.  No bytes need no
- * place: offset 0. */
-static bool
-put_metadata (Qcow2 *q, const uint8_t *bytes, size_t len, uint64_t *ret_offset,
-              GError **error)
-{
-  *ret_offset = 0;
-  if (len == 0)
-    return true;
-  uint64_t length = vp_round_up (len, q->cluster_size);
-  g_autofree uint8_t *padded = g_malloc0 ((size_t) length);
-  memcpy (padded, bytes, len);
-  if (!qcow2_allocate (q, length >> q->header.cluster_bits, true, ret_offset,
-                       NULL, error))
-    return false;
-  if (qcow2_note_metadata (q, *ret_offset, length, error) &&
-      vp_file_write (q->file, *ret_offset, padded, (size_t) length, error))
-    return true;
-  vp_tables_free_later (q->tables, *ret_offset, length);
-  *ret_offset = 0;
-  return false;
-}
-
-static void
-drop_metadata (Qcow2 *q, uint64_t offset, uint64_t len)
-{
-  if (offset != 0 && len > 0)
-    vp_tables_free_later (q->tables, offset,
-                          vp_round_up (len, q->cluster_size));
-}
-
 /* ---- the table ---------------------------------------------------------- */
 
 static bool
@@ -287,7 +256,7 @@ put_table (Qcow2 *q, GPtrArray *snapshots, uint64_t *ret_offset,
     return false;
   }
   *ret_len = table->len;
-  return put_metadata (q, table->data, table->len, ret_offset, error);
+  return qcow2_put_metadata (q, table->data, table->len, ret_offset, error);
 }
 
 /* The cell of the header changes on disk, then the old table may go. */
@@ -308,7 +277,7 @@ switch_table (Qcow2 *q, uint32_t count, uint64_t offset, uint64_t len,
     return false;
   }
   q->snapshots_end = offset + len;
-  drop_metadata (q, old_offset, old_count > 0 ? old_len : 0);
+  qcow2_drop_metadata (q, old_offset, old_count > 0 ? old_len : 0);
   return true;
 }
 
@@ -375,8 +344,7 @@ share_active (Qcow2 *q, GError **error)
     return false;
   g_autoptr (GArray) branches = qcow2_branches (q, len ? qcow2_l1 (q) : NULL,
                                                 q->header.l1_entries, error);
-  if (!branches || !qcow2_can_count (q, branches, true, error) ||
-      !qcow2_count (q, branches, true, error) ||
+  if (!branches || !qcow2_count (q, branches, true, error) ||
       !qcow2_clear_copied (q, branches, error))
     return false;
   if (len == 0)
@@ -409,17 +377,18 @@ qcow2_snapshot_create (gpointer state, const VpSnapshot *facts, GError **error)
                  q->file->name, VP_MAX_SNAPSHOTS);
     return false;
   }
-  if (!qcow2_flush (q, error) || !put_metadata (q, l1_len ? qcow2_l1 (q) : NULL,
-                                                l1_len, &l1_offset, error))
+  if (!qcow2_flush (q, error) ||
+      !qcow2_put_metadata (q, l1_len ? qcow2_l1 (q) : NULL, l1_len, &l1_offset,
+                           error))
     return false;
   g_ptr_array_add (q->snapshots, make_entry (q, facts, l1_offset));
   if (put_table (q, q->snapshots, &offset, &len, error)) {
     if (share_active (q, error) &&
         switch_table (q, q->snapshots->len, offset, len, error))
       return qcow2_flush (q, error);
-    drop_metadata (q, offset, len);
+    qcow2_drop_metadata (q, offset, len);
   }
-  drop_metadata (q, l1_offset, l1_len);
+  qcow2_drop_metadata (q, l1_offset, l1_len);
   g_ptr_array_remove_index (q->snapshots, q->snapshots->len - 1);
   return false;
 }
@@ -448,14 +417,15 @@ qcow2_snapshot_delete (gpointer state, const char *id, const char *name,
   snapshot = g_ptr_array_steal_index (q->snapshots, index);
   bool ok = put_table (q, q->snapshots, &offset, &len, error);
   if (ok && !switch_table (q, q->snapshots->len, offset, len, error)) {
-    drop_metadata (q, offset, len);
+    qcow2_drop_metadata (q, offset, len);
     ok = false;
   }
   if (!ok) {
     g_ptr_array_insert (q->snapshots, (gint) index, snapshot);
     return false;
   }
-  drop_metadata (q, snapshot->l1_offset, (uint64_t) snapshot->l1_entries * 8);
+  qcow2_drop_metadata (q, snapshot->l1_offset,
+                       (uint64_t) snapshot->l1_entries * 8);
   qcow2_snapshot_free (snapshot);
   /* From here on a failure leaks what the snapshot had for itself. */
   if (!qcow2_settle (q, error))
@@ -468,50 +438,20 @@ qcow2_snapshot_delete (gpointer state, const char *id, const char *name,
 
 /* ---- apply -------------------------------------------------------------- */
 
-/* The active disk is l1 at l1_offset from now on. */
-static bool
-switch_l1 (Qcow2 *q, uint64_t l1_offset, uint64_t entries, uint64_t size,
-           GError **error)
-{
-  Qcow2Header *h = &q->header, old = q->header;
-  h->l1_offset = l1_offset;
-  h->l1_entries = (uint32_t) entries;
-  h->size = size;
-  if (!vp_tables_load (q->tables, l1_offset, (size_t) entries * 8, error) ||
-      !qcow2_store_cell (q, QCOW2_CELL_SIZE_L1, QCOW2_ORDER_MAP, error) ||
-      !vp_tables_flush (q->tables, error)) {
-    *h = old;
-    return false;
-  }
-  vp_tables_pin (q->tables, l1_offset);
-  if (old.l1_entries > 0)
-    vp_tables_forget (q->tables, old.l1_offset);
-  drop_metadata (q, old.l1_offset, (uint64_t) old.l1_entries * 8);
-  return true;
-}
-
-static bool
-note_branches (Qcow2 *q, const GArray *branches, GError **error)
-{
-  for (guint i = 0; i < branches->len; i++)
-    if (!qcow2_note_metadata (q, g_array_index (branches, Qcow2Branch, i).table,
-                              q->cluster_size, error))
-      return false;
-  return true;
-}
-
 /* Like q's own, of size bytes, with one more user for all that it leads to. */
 static bool
 replace_l1 (Qcow2 *q, const GArray *old, const GArray *new, uint8_t *l1,
             uint64_t entries, uint64_t size, GError **error)
 {
   uint64_t offset;
-  if (!put_metadata (q, l1, (size_t) MAX (entries, 1) * 8, &offset, error))
+  if (!qcow2_put_metadata (q, l1, (size_t) MAX (entries, 1) * 8, &offset,
+                           error))
     return false;
   if (!qcow2_settle (q, error) || !qcow2_count (q, new, true, error) ||
-      !qcow2_clear_copied (q, new, error) || !note_branches (q, new, error) ||
-      !switch_l1 (q, offset, MAX (entries, 1), size, error)) {
-    drop_metadata (q, offset, MAX (entries, 1) * 8);
+      !qcow2_clear_copied (q, new, error) ||
+      !qcow2_note_branches (q, new, error) ||
+      !qcow2_switch_l1 (q, offset, MAX (entries, 1), size, error)) {
+    qcow2_drop_metadata (q, offset, MAX (entries, 1) * 8);
     return false;
   }
   /* From here on a failure leaks what the old disk had for itself. */
@@ -538,8 +478,7 @@ qcow2_snapshot_apply (gpointer state, const char *id, const char *name,
   g_autoptr (GArray) new = qcow2_branches (q, l1, entries, error);
   g_autoptr (GArray) old = qcow2_branches (
       q, h->l1_entries ? qcow2_l1 (q) : NULL, h->l1_entries, error);
-  if (!new || !old || !qcow2_can_count (q, new, true, error) ||
-      !qcow2_can_count (q, old, false, error))
+  if (!new || !old || !qcow2_can_count (q, old, false, error))
     return false;
   return replace_l1 (q, old, new, l1, entries, snapshot->facts->disk_size,
                      error);

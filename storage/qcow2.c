@@ -462,6 +462,7 @@ const VpFormat vp_format_qcow2 = {
   .flush = qcow2_flush,
   .extend = qcow2_extend,
   .resize = qcow2_resize,
+  .shrink = qcow2_shrink,
   .set_backing = qcow2_set_backing,
   .needs_data_file = qcow2_needs_data_file,
   .set_data_file = qcow2_set_data_file,

@@ -181,6 +181,25 @@ bool qcow2_snapshot_delete (gpointer state, const char *id, const char *name,
 bool qcow2_snapshot_open (gpointer state, const char *id, const char *name,
                           GError **error);
 
+/* qcow2-switch.c */
+/* Bytes at a place of their own, padded to whole clusters; they count nowhere
+ * yet.  No bytes need no place: offset 0. */
+bool qcow2_put_metadata (Qcow2 *q, const uint8_t *bytes, size_t len,
+                         uint64_t *ret_offset,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Gives such a place back with the next flush; none is fine. */
+void qcow2_drop_metadata (Qcow2 *q, uint64_t offset, uint64_t len);
+/* The active disk is the L1 table at that place, of that size, on disk when it
+ * returns; the old table is given back, not what it leads to. */
+bool qcow2_switch_l1 (Qcow2 *q, uint64_t l1_offset, uint64_t entries,
+                      uint64_t size, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The tables of these branches are metadata. */
+bool qcow2_note_branches (Qcow2 *q, const GArray *branches,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* qcow2-shrink.c */
+bool qcow2_shrink (gpointer state, uint64_t size, GError **error);
+
 /* qcow2-refcount.c */
 uint64_t qcow2_entry_get (const uint8_t *block, unsigned order, uint64_t index);
 void qcow2_entry_set (uint8_t *block, unsigned order, uint64_t index,
@@ -208,13 +227,15 @@ typedef struct {
  * an entry cannot be right.  Free with g_array_unref (). */
 GArray *qcow2_branches (Qcow2 *q, const uint8_t *l1, uint64_t entries,
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+int qcow2_compare_branches (gconstpointer a, gconstpointer b); /* by table */
 /* What follows works on the file: first everything goes out and is dropped
  * from the cache, and nothing but the L1 may be changed there meanwhile. */
 bool qcow2_settle (Qcow2 *q, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Would qcow2_count () meet a count that is 0, or at its limit? */
 bool qcow2_can_count (Qcow2 *q, const GArray *branches, bool up,
                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* One user more, or less; on disk when it returns. */
+/* One user more, or less; on disk when it returns.  up: where a count is at its
+ * limit nothing has changed. */
 bool qcow2_count (Qcow2 *q, const GArray *branches, bool up,
                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* One less; COPIED is set in the active tables where one user is left. */

@@ -186,6 +186,23 @@ raw_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
                                          preallocation, error);
 }
 
+static bool
+raw_shrink (gpointer state, uint64_t size, GError **error)
+{
+  Raw *raw = state;
+  if (raw->is_part || raw->file->is_device) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                 "%s: Cannot resize %s", raw->file->name,
+                 raw->is_part ? "fixed-size raw disks" : "device files");
+    return false;
+  }
+  if (!vp_file_truncate (raw->file, raw->start + size, error) ||
+      !vp_file_flush (raw->file, error))
+    return false;
+  raw->size = vp_round_up (size, SECTOR);
+  return true;
+}
+
 static const VpOption raw_options[] = {
   { "size", "Virtual disk size" },
   { "preallocation", "Preallocation mode (allowed values: off, falloc, full)" },
@@ -207,4 +224,5 @@ const VpFormat vp_format_raw = {
   .discard = raw_discard,
   .flush = raw_flush,
   .resize = raw_resize,
+  .shrink = raw_shrink,
 };

@@ -95,6 +95,9 @@ for i in packed zstd; do
   same check --output=json $i.qcow2
   same map --output=json $i.qcow2
 done
+same snapshot -l snap.qcow2
+same snapshot -l base.qcow2
+same snapshot snap.qcow2
 same info plain.raw
 same info --output=json -f raw plain.raw
 same map -f raw --output=json plain.raw
@@ -121,6 +124,13 @@ same_errors convert -t odd base.qcow2 x
 same_errors convert -O nonsense base.qcow2 x
 same_errors resize base.qcow2
 same_errors resize base.qcow2 -- -900G
+same_errors resize base.qcow2 1M
+same_errors resize --shrink --preallocation=full base.qcow2 1M
+
+same_errors snapshot
+same_errors snapshot -l -c x base.qcow2
+same_errors snapshot -d none snap.qcow2
+same_errors snapshot -c x none.qcow2
 same_errors compare base.qcow2
 same_errors dance
 same_errors compare over.qcow2 base.qcow2

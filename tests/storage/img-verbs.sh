@@ -136,8 +136,13 @@ expect 0 "Image resized." resize b.qcow2 +5M
 expect 0 "(15728640 bytes)" info b.qcow2
 silent resize -q b.qcow2 20M
 expect 0 "(20971520 bytes)" info b.qcow2
-expect 1 "images are only grown" resize b.qcow2 -1M
-expect 1 "--shrink is not supported yet" resize --shrink b.qcow2 1M
+expect 1 "Use the --shrink option to perform a shrink operation." resize b.qcow2 -1M
+expect 1 "Preallocation can only be used for growing images" \
+  resize --shrink --preallocation=full b.qcow2 1M
+expect 0 "Image resized." resize --shrink b.qcow2 -10M
+expect 0 "(10485760 bytes)" info b.qcow2
+silent resize -q b.qcow2 20M
+silent check -q b.qcow2
 expect 1 "New image size must be positive" resize b.qcow2 -1G
 expect 1 "New image size must be positive" resize b.qcow2 0
 expect 1 "Invalid size" resize b.qcow2 +1Q
@@ -145,6 +150,7 @@ expect 1 "b.qcow2: " resize b.qcow2 +7E
 expect 1 "Not enough arguments" resize b.qcow2
 expect 1 "Invalid preallocation mode 'odd'" resize --preallocation=odd b.qcow2 +1M
 expect 0 "" resize --preallocation=off -f raw r.raw 2M
+expect 0 "" resize --shrink -f raw r.raw 1M
 expect 0 "(20971520 bytes)" info b.qcow2
 
 # convert and compare

@@ -219,7 +219,7 @@ test_grow (gconstpointer data)
   }
   g_assert_false (
       vp_image_resize (w.image, MIB, VP_PREALLOCATION_OFF, &failure));
-  g_assert_error (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED);
+  g_assert_error (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE);
   world_clear (&w);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Internal snapshots in every format of the list: random writes, growth,
- * snapshots taken, applied, deleted and read from, against bytes in memory;
+ * shrinking, snapshots taken, applied, deleted and read from, against bytes in
+ * memory;
  * the image is checked after each of these. */
 #include "config.h"
 
@@ -121,7 +122,7 @@ any_snap (World *w, guint *ret_index)
 static void
 create (World *w)
 {
-  if (w->snaps->len >= MAX_SNAPS)
+  if (w->snaps->len >= MAX_SNAPS || !has_snapshots (w->c))
     return;
   Snap *snap = g_new0 (Snap, 1);
   snap->name = g_strdup_printf ("snap-%u", w->n_names++);
@@ -182,6 +183,22 @@ grow (World *w)
 }
 
 static void
+shrink (World *w)
+{
+  uint64_t size = 512 * (1 + random_below (&w->random, w->size / 512));
+  g_autoptr (GError) failure = NULL;
+  if (w->snaps->len > 0 && strstr (w->c->options, "compat")) {
+    g_assert_false (vp_image_shrink (w->image, 512, &failure));
+    g_assert_error (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED);
+    return;
+  }
+  ASSERT_OK (vp_image_shrink (w->image, size, &error));
+  memset (w->bytes + size, 0, (size_t) (MOST - size));
+  w->size = size;
+  judge (w);
+}
+
+static void
 put (World *w, bool zero)
 {
   uint64_t most = random_below (&w->random, 3) ? 9000 : w->size;
@@ -209,8 +226,8 @@ one_operation (World *w)
   case 4: look (w); break;
   case 5: grow (w); break;
   case 6: reopen (w); break;
-  case 7:
-  case 8: put (w, true); break;
+  case 7: put (w, true); break;
+  case 8: shrink (w); break;
   default: put (w, false);
   }
 }
@@ -218,8 +235,6 @@ one_operation (World *w)
 static void
 test_random (gconstpointer data)
 {
-  if (!has_snapshots (data))
-    return;
   uint64_t seed = test_seed ();
   for (unsigned i = 0; i < test_rounds (2, 150); i++) {
     World w;
