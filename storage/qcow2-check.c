@@ -440,7 +440,8 @@ run (Qcow2Check *check, GError **error)
     result->corruptions += check->flag_faults;
     return true;
   }
-  if (!mend_refcounts (check, &before, n_notes, error))
+  if ((follow && !qcow2_claim_leaks (check, error)) ||
+      !mend_refcounts (check, &before, n_notes, error))
     return false;
   bool sound = result->corruptions == 0 && result->check_errors == 0 &&
                result->leaks == 0;

@@ -91,6 +91,10 @@ bool qcow2_mend_flags (Qcow2Check *check, bool repair, GError **error);
  * makes of them?  Asked once all references are counted. */
 bool qcow2_flags_follow_leaks (Qcow2Check *check, bool *ret_follow,
                                GError **error);
+/* Sets COPIED for what leaks down to one reference, on the disk: a cut between
+ * that and the refcounts leaves a leak; the other way round it would leave a
+ * flag that nothing explains. */
+bool qcow2_claim_leaks (Qcow2Check *check, GError **error);
 /* All refcounts anew, behind everything; check->counts must be without the
  * old refcount structures. */
 bool qcow2_rebuild_refcounts (Qcow2Check *check, GError **error);

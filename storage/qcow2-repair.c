@@ -220,6 +220,45 @@ qcow2_flags_follow_leaks (Qcow2Check *check, bool *ret_follow, GError **error)
   return true;
 }
 
+static bool
+claim_entry (const Qcow2Check *check, uint8_t *entry)
+{
+  uint64_t raw = vp_be64_get (entry);
+  uint64_t cluster = (raw & QCOW2_OFFSET_MASK) >> check->q->header.cluster_bits;
+  if (cluster == 0 || raw & (QCOW2_COMPRESSED | QCOW2_COPIED) ||
+      vp_counts_get (check->counts, cluster) != 1 ||
+      vp_counts_get_stored (check->counts, cluster) <= 1)
+    return false;
+  vp_be64_set (entry, raw | QCOW2_COPIED);
+  return true;
+}
+
+bool
+qcow2_claim_leaks (Qcow2Check *check, GError **error)
+{
+  Qcow2 *q = check->q;
+  size_t size = (size_t) q->cluster_size;
+  for (uint32_t i = 0; i < q->header.l1_entries; i++)
+    if (claim_entry (check, qcow2_l1 (q) + 8 * (size_t) i))
+      vp_tables_dirty (q->tables, q->header.l1_offset, (size_t) i * 8, 8,
+                       QCOW2_ORDER_MAP);
+  for (guint i = 0; i < check->l2->len; i++) {
+    const Qcow2CountedL2 *table = &g_array_index (check->l2, Qcow2CountedL2, i);
+    if (table->active == 0 ||
+        !ours_alone (check, table->offset, size, table->paths))
+      continue;
+    uint8_t *l2 = vp_tables_load (q->tables, table->offset, size, error);
+    if (!l2)
+      return false;
+    for (size_t at = 0; at < size; at += qcow2_l2_entry_size (q))
+      if (claim_entry (check, l2 + at))
+        vp_tables_dirty (q->tables, table->offset, at, 8, QCOW2_ORDER_MAP);
+    if (!vp_tables_trim (q->tables, error))
+      return false;
+  }
+  return vp_tables_flush (q->tables, error);
+}
+
 /* ---- all refcounts anew ------------------------------------------------- */
 
 typedef struct {

@@ -12,7 +12,9 @@
 #include <string.h>
 
 #include "storage/error.h"
+#include "storage/snapshot.h"
 #include "tests/storage/engine-cases.h"
+#include "tests/storage/judge.h"
 
 #define SECTORS 1024u
 #define SIZE    (SECTORS * UINT64_C (512))
@@ -23,13 +25,24 @@
 typedef struct {
   uint32_t first, count; /* sectors */
   uint32_t version;      /* 0: zeros */
+  const uint8_t *bytes;  /* all of the disk came back; else NULL */
   unsigned begun, ended; /* file changes seen before and after */
   bool flush, ok;
 } Event;
 
+/* A snapshot: there from end of its making to the begin of its end, perhaps
+ * before and after that; what it holds never changes. */
+typedef struct {
+  char *name;
+  uint8_t *bytes;
+  unsigned begun, ended;          /* its making; file changes seen */
+  unsigned delete_begun, deleted; /* UINT_MAX: not yet */
+} Point;
+
 typedef struct {
   Event events[MAX_OPS];
   unsigned n_events;
+  GPtrArray *points; /* of Point */
 } History;
 
 static void
@@ -40,9 +53,10 @@ fill_sector (uint8_t *bytes, uint32_t sector, uint32_t version)
     memset (bytes, 0, 512);
     return;
   }
+  /* Every other version can be packed. */
   for (unsigned i = 0; i < 64; i++)
     words[i] = ((uint64_t) sector << 32 | version) *
-               (UINT64_C (0x9e3779b97f4a7c15) + 2 * i);
+               (UINT64_C (0x9e3779b97f4a7c15) + (version & 1 ? 2 * i : 0));
   memcpy (bytes, words, 512);
 }
 
@@ -71,7 +85,8 @@ sector_allowed (const History *h, const uint8_t *bytes, uint32_t sector,
     if (e->flush || e->begun > n_changes || sector < e->first ||
         sector >= e->first + e->count)
       continue;
-    if (sector_is (bytes, sector, e->version))
+    if (e->bytes ? memcmp (bytes, e->bytes + sector * 512u, 512) == 0
+                 : sector_is (bytes, sector, e->version))
       return true;
     /* One that failed may have happened or not: look further. */
     if (i < last_flush && e->ok)
@@ -97,8 +112,10 @@ begin (World *w, uint32_t first, uint32_t count, uint32_t version)
 {
   Event *e = &w->history.events[w->history.n_events++];
   g_assert_cmpuint (w->history.n_events, <, MAX_OPS);
-  *e = (Event){ first, count, version, fake_file_count (w->file),
-                0,     false, false };
+  *e = (Event){ .first = first,
+                .count = count,
+                .version = version,
+                .begun = fake_file_count (w->file) };
   return e;
 }
 
@@ -138,9 +155,110 @@ flush (World *w)
   return e->ok;
 }
 
+/* Whole clusters, packed where that makes them smaller. */
+static void
+write_packed (World *w, uint32_t first, uint32_t count)
+{
+  VpPacking packing;
+  if (!vp_image_get_packing (w->image, &packing)) {
+    (void) write_sectors (w, first, count);
+    return;
+  }
+  uint32_t unit = (uint32_t) MIN (packing.unit / 512, SECTORS);
+  first -= first % unit;
+  count = MIN ((count + unit - 1) / unit * unit, SECTORS - first);
+  g_autofree uint8_t *bytes = g_malloc (count * 512u);
+  Event *e = begin (w, first, count, w->version += 2 - w->version % 2);
+  for (uint32_t i = 0; i < count; i++)
+    fill_sector (bytes + i * 512u, first + i, e->version);
+  e->ok = vp_image_write_compressed (w->image, first * UINT64_C (512), bytes,
+                                     count * 512u, NULL);
+  e->ended = fake_file_count (w->file);
+}
+
+static void
+point_free (gpointer data)
+{
+  Point *point = data;
+  g_free (point->name);
+  g_free (point->bytes);
+  g_free (point);
+}
+
+static bool
+has_snapshots (const World *w)
+{
+  return strcmp (w->c->format, "qcow2") == 0 &&
+         !strstr (w->c->options, "bits=1") &&
+         !strstr (w->c->options, "data_file");
+}
+
+static Point *
+draw_point (World *w)
+{
+  GPtrArray *points = w->history.points;
+  Point *point = points->len > 0
+                     ? points->pdata[random_below (&w->random, points->len)]
+                     : NULL;
+  return point && point->delete_begun == UINT_MAX && point->ended != UINT_MAX
+             ? point
+             : NULL;
+}
+
+static void
+take_point (World *w)
+{
+  Point *point = g_new0 (Point, 1);
+  point->name = g_strdup_printf ("p%u", w->history.points->len);
+  point->bytes = g_malloc (SIZE);
+  point->begun = fake_file_count (w->file);
+  point->ended = point->delete_begun = point->deleted = UINT_MAX;
+  g_ptr_array_add (w->history.points, point);
+  if (!vp_image_read (w->image, 0, point->bytes, SIZE, NULL))
+    return;
+  if (vp_image_snapshot_create (w->image, point->name, NULL))
+    point->ended = fake_file_count (w->file);
+}
+
+static void
+delete_point (World *w, Point *point)
+{
+  point->delete_begun = fake_file_count (w->file);
+  if (vp_image_snapshot_delete (w->image, point->name, NULL))
+    point->deleted = fake_file_count (w->file);
+}
+
+static void
+apply_point (World *w, Point *point)
+{
+  Event *e = begin (w, 0, SECTORS, 0);
+  e->bytes = point->bytes;
+  e->ok = vp_image_snapshot_apply (w->image, point->name, NULL);
+  e->ended = fake_file_count (w->file);
+}
+
+static void
+snapshot_operation (World *w)
+{
+  Point *point = draw_point (w);
+  if (!has_snapshots (w))
+    return;
+  if (!point)
+    take_point (w);
+  else if (random_below (&w->random, 2))
+    delete_point (w, point);
+  else
+    apply_point (w, point);
+}
+
 static void
 one_operation (World *w)
 {
+  uint64_t sort = random_below (&w->random, 25);
+  if (sort == 0) {
+    snapshot_operation (w);
+    return;
+  }
   uint32_t count = 1 + (uint32_t) random_below (
                            &w->random, random_below (&w->random, 3) ? 12 : 300);
   uint32_t first = (uint32_t) random_below (&w->random, SECTORS - count + 1);
@@ -156,6 +274,8 @@ one_operation (World *w)
     (void) zero_sectors (w, first, count, (unsigned) dice);
   else if (dice == 3)
     (void) flush (w);
+  else if (sort < 5)
+    write_packed (w, first, count);
   else
     (void) write_sectors (w, first, count);
 }
@@ -166,6 +286,7 @@ world_init (World *w, gconstpointer c, uint64_t seed)
   memset (w, 0, sizeof *w);
   w->c = c;
   w->random.state = seed;
+  w->history.points = g_ptr_array_new_with_free_func (point_free);
   fake_gate_init (&w->gate);
   w->file = case_create (c, &w->gate, "disk", SIZE, NULL, NULL);
   w->image = case_open (c, &w->gate, w->file, VP_IMAGE_WRITABLE);
@@ -176,8 +297,12 @@ world_clear (World *w)
 {
   vp_image_free (w->image);
   vp_file_unref (w->file);
+  g_ptr_array_unref (w->history.points);
   fake_gate_clear (&w->gate);
 }
+
+static unsigned n_states;
+static unsigned qemu_judges; /* of 256 states */
 
 /* ---- judging ------------------------------------------------------------ */
 
@@ -194,6 +319,97 @@ judge_data (World *w, VpFile *file, unsigned n_changes, const char *what)
                w->c->name, what, n_changes, s);
 }
 
+static bool
+is_listed (const VpImageInfo *info, const char *name)
+{
+  for (guint i = 0; info->snapshots && i < info->snapshots->len; i++) {
+    const VpSnapshot *snapshot = g_ptr_array_index (info->snapshots, i);
+    if (strcmp (snapshot->name, name) == 0)
+      return true;
+  }
+  return false;
+}
+
+static bool
+ended (unsigned when, unsigned n_changes)
+{
+  return when != UINT_MAX && when <= n_changes;
+}
+
+static void
+judge_points (World *w, VpFile *file, unsigned n_changes, const char *what)
+{
+  g_autofree uint8_t *bytes = g_malloc (SIZE);
+  g_autoptr (VpImage) image = case_open (w->c, &w->gate, file, 0);
+  g_auto (VpImageInfo) info = { 0 };
+  ASSERT_OK (vp_image_get_info (image, &info, &error));
+  for (guint i = 0; i < w->history.points->len; i++) {
+    const Point *point = g_ptr_array_index (w->history.points, i);
+    bool there = is_listed (&info, point->name);
+    if (there &&
+        (point->begun > n_changes || ended (point->deleted, n_changes)))
+      g_error ("%s, %s after %u changes: snapshot %s is there", w->c->name,
+               what, n_changes, point->name);
+    if (!there && ended (point->ended, n_changes) &&
+        point->delete_begun >= n_changes)
+      g_error ("%s, %s after %u changes: snapshot %s is lost", w->c->name, what,
+               n_changes, point->name);
+    if (!there)
+      continue;
+    g_autoptr (VpImage) past = case_open (w->c, &w->gate, file, 0);
+    ASSERT_OK (vp_image_load_snapshot (past, point->name, &error));
+    ASSERT_OK (vp_image_read (past, 0, bytes, SIZE, &error));
+    if (memcmp (bytes, point->bytes, SIZE) != 0)
+      g_error ("%s, %s after %u changes: snapshot %s holds other bytes",
+               w->c->name, what, n_changes, point->name);
+  }
+}
+
+/* The power may fail during the cure too. */
+static void
+judge_cure (World *w, VpFile *file, unsigned n_changes)
+{
+  g_autoptr (VpFile) patient = fake_file_copy (file, "disk");
+  g_autoptr (VpFile) cut = fake_file_copy (file, "disk");
+  GPtrArray *log = fake_file_record (patient);
+  case_repair (w->c, patient);
+  guint n = log->len > 0 ? (guint) random_below (&w->random, log->len + 1) : 0;
+  for (guint i = 0; i < n; i++)
+    fake_op_apply (g_ptr_array_index (log, i), cut);
+  for (guint i = n; i < log->len; i++) {
+    const FakeOp *op = g_ptr_array_index (log, i);
+    if (op->kind == FAKE_FLUSH)
+      break;
+    if (op->kind == FAKE_WRITE && random_below (&w->random, 2))
+      fake_op_apply_torn (op, cut, random_next (&w->random));
+  }
+  case_check (w->c, cut, UINT64_MAX);
+  judge_data (w, cut, n_changes, "cut while it was cured");
+  case_repair (w->c, cut);
+  judge_points (w, cut, n_changes, "cut while it was cured");
+  judge_data (w, cut, n_changes, "cured after a cut while it was cured");
+}
+
+/* And what does qemu-img say?  Leaks, and after its own cure nothing. */
+static void
+judge_by_qemu (World *w, VpFile *file, const char *what)
+{
+  uint64_t size;
+  const uint8_t *bytes = fake_file_bytes (file, &size);
+  char *folder = judge_folder ();
+  g_autofree char *path = g_build_filename (folder, "disk", NULL);
+  g_autofree char *said = NULL;
+  const char *argv[] = { "qemu-img", "check", "-r", "leaks",
+                         "-f",       "qcow2", path, NULL };
+  g_assert_true (
+      g_file_set_contents (path, (const char *) bytes, (gssize) size, NULL));
+  int status = judge_run (argv, &said);
+  if (status != 0)
+    g_error ("%s, %s: qemu-img check -r leaks says %d: %s", w->c->name, what,
+             status, said);
+  judge_remove (folder);
+}
+
 /* Consistent but for leaks, old or new bytes, and in good health again after
  * the repair. */
 static void
@@ -201,8 +417,17 @@ judge (World *w, VpFile *file, unsigned n_changes, const char *what)
 {
   case_check (w->c, file, UINT64_MAX);
   judge_data (w, file, n_changes, what);
+  judge_points (w, file, n_changes, what);
+  uint64_t dice = random_below (&w->random, 256);
+  if (dice < 64)
+    judge_cure (w, file, n_changes);
+  if (dice < qemu_judges && w->c->checks &&
+      !strstr (w->c->options, "data_file"))
+    judge_by_qemu (w, file, what);
   case_repair (w->c, file);
   judge_data (w, file, n_changes, what);
+  judge_points (w, file, n_changes, what);
+  n_states++;
 }
 
 /* ---- failing writes ----------------------------------------------------- */
@@ -389,8 +614,12 @@ test_cuts (gconstpointer data)
 int
 main (int argc, char **argv)
 {
+  g_autofree char *qemu = g_find_program_in_path ("qemu-img");
   g_test_init (&argc, &argv, NULL);
+  qemu_judges = qemu ? test_rounds (1, 3) : 0;
   case_add_all ("/crash/failing-write", test_failing);
   case_add_all ("/crash/power-cut", test_cuts);
-  return g_test_run ();
+  int status = g_test_run ();
+  g_printerr ("# %u states\n", n_states);
+  return status;
 }

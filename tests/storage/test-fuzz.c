@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <glib/gstdio.h>
 
@@ -19,7 +20,7 @@
 
 #define SIZE        (UINT64_C (2) << 20)
 #define MAX_AREAS   256u
-#define MAX_ANSWER  G_TIME_SPAN_SECOND
+#define MAX_CPU_S   5 /* for all verbs together, also with a sanitizer */
 #define OFFSET_MASK UINT64_C (0x00fffffffffffe00)
 
 typedef struct {
@@ -172,9 +173,11 @@ static const char *const theirs[][2] = {
                "qemu-img bitmap --disable $1 b" },
   { "aes", "qemu-img create -q --object secret,id=k,data=geheim -f qcow2 -o "
            "encryption=on,encrypt.key-secret=k,cluster_size=4k $1 2M" },
-  { "luks", "qemu-img create -q --object secret,id=k,data=geheim -f qcow2 -o "
+  /* It gives up where it measures too little CPU time. */
+  { "luks", "for i in 1 2 3 4 5; do qemu-img create -q --object "
+            "secret,id=k,data=geheim -f qcow2 -o "
             "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10,"
-            "cluster_size=4k $1 2M" },
+            "cluster_size=4k $1 2M 2> /dev/null && break; done" },
   { "rc1", "qemu-img convert -O qcow2 -o cluster_size=512,refcount_bits=1 "
            "$2 $1" },
   { "rc64", "qemu-img convert -O qcow2 -o cluster_size=512,refcount_bits=64 "
@@ -439,11 +442,11 @@ one_round (const Seed *seed, uint64_t number)
   fake_file_limit (file, 24u << 20);
   for (unsigned n = 1 + (unsigned) random_below (&random, 3); n > 0; n--)
     change (seed, file, &random);
-  gint64 begun = g_get_monotonic_time ();
+  clock_t begun = clock ();
   bool good = judge (file, &random);
-  gint64 took = g_get_monotonic_time () - begun;
-  if (took > 8 * MAX_ANSWER) {
-    g_test_message ("%" G_GINT64_FORMAT " ms", took / 1000);
+  clock_t took = clock () - begun;
+  if (took > MAX_CPU_S * CLOCKS_PER_SEC) {
+    g_test_message ("%ld s of CPU", (long) (took / CLOCKS_PER_SEC));
     good = false;
   }
   if (!good)
