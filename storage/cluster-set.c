@@ -78,10 +78,17 @@ vp_cluster_set_remove (VpClusterSet *set, uint64_t first, uint64_t count)
 bool
 vp_cluster_set_meets (const VpClusterSet *set, uint64_t first, uint64_t count)
 {
-  for (uint64_t cluster = first; cluster - first < count; cluster++) {
+  uint64_t cluster = first, end = first + count;
+  while (cluster < end) {
     const uint64_t *page = get_page (set, cluster);
-    if (page && page[cluster % PAGE_LEN / 64] & UINT64_C (1) << cluster % 64)
-      return true;
+    uint64_t page_end = MIN (end, (cluster | (PAGE_LEN - 1)) + 1);
+    for (; page && cluster < page_end; cluster++) {
+      if (cluster % 64 == 0 && page[cluster % PAGE_LEN / 64] == 0)
+        cluster |= 63;
+      else if (page[cluster % PAGE_LEN / 64] >> cluster % 64 & 1)
+        return true;
+    }
+    cluster = page_end;
   }
   return false;
 }

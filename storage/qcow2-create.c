@@ -14,6 +14,7 @@
 #include "storage/error.h"
 
 #define DEFAULT_CLUSTER_SIZE (UINT64_C (64) << 10)
+#define BUFFER_SIZE          ((size_t) 1 << 20)
 
 typedef struct {
   uint64_t cluster_size;
@@ -187,36 +188,62 @@ fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
 
 /* ---- tables ------------------------------------------------------------- */
 
+/* Whole clusters, as many as go into a reasonable buffer. */
+static size_t
+buffer_size (const Plan *plan)
+{
+  return MAX ((size_t) plan->cluster_size, BUFFER_SIZE);
+}
+
+static bool
+put (VpFile *file, uint64_t *offset, const Plan *plan, const uint8_t *buffer,
+     size_t used, GError **error)
+{
+  size_t len = (size_t) vp_round_up (used, plan->cluster_size);
+  bool ok = vp_file_write (file, *offset, buffer, len, error);
+  *offset += len;
+  return ok;
+}
+
 /* n pointers to clusters in a row, width bytes each, spread over whole
  * clusters. */
 static bool
 write_pointers (VpFile *file, const Plan *plan, uint64_t offset, uint64_t n,
                 uint64_t first, uint64_t flags, size_t width, GError **error)
 {
-  size_t cs = (size_t) plan->cluster_size;
-  g_autofree uint8_t *buffer = g_malloc (cs);
-  for (uint64_t done = 0; done < n; offset += cs) {
-    memset (buffer, 0, cs);
-    for (size_t i = 0; i < cs / width && done < n; i++, done++)
-      vp_be64_set (buffer + width * i, (first + done) * cs | flags);
-    if (!vp_file_write (file, offset, buffer, cs, error))
+  uint64_t cs = plan->cluster_size;
+  size_t size = buffer_size (plan);
+  g_autofree uint8_t *buffer = g_malloc0 (size);
+  for (uint64_t done = 0; done < n;) {
+    size_t used = (size_t) MIN (size / width, n - done) * width;
+    /* The last one is followed by zeros. */
+    if (used < size)
+      memset (buffer + used, 0, size - used);
+    for (size_t at = 0; at < used; at += width, done++)
+      vp_be64_set (buffer + at, (first + done) * cs | flags);
+    if (!put (file, &offset, plan, buffer, used, error))
       return false;
   }
   return true;
 }
 
+/* Each cluster is in use once. */
 static bool
 write_refblocks (VpFile *file, const Plan *plan, GError **error)
 {
-  size_t cs = (size_t) plan->cluster_size;
-  uint64_t per_block = plan->cluster_size * 8 >> plan->refcount_order;
-  uint64_t offset = (1 + plan->reftable) * cs;
-  g_autofree uint8_t *buffer = g_malloc (cs);
-  for (uint64_t done = 0; done < plan->total; offset += cs) {
-    memset (buffer, 0, cs);
-    for (uint64_t i = 0; i < per_block && done < plan->total; i++, done++)
-      qcow2_entry_set (buffer, plan->refcount_order, i, 1);
-    if (!vp_file_write (file, offset, buffer, cs, error))
+  unsigned order = plan->refcount_order;
+  uint64_t offset = (1 + plan->reftable) * plan->cluster_size;
+  size_t size = buffer_size (plan);
+  uint64_t per_buffer = (uint64_t) size * 8 >> order;
+  g_autofree uint8_t *buffer = g_malloc0 (size);
+  for (uint64_t i = 0; i < MIN (per_buffer, plan->total); i++)
+    qcow2_entry_set (buffer, order, i, 1);
+  for (uint64_t done = 0; done < plan->total; done += per_buffer) {
+    uint64_t count = MIN (per_buffer, plan->total - done);
+    for (uint64_t i = count; done > 0 && i < per_buffer; i++)
+      qcow2_entry_set (buffer, order, i, 0);
+    if (!put (file, &offset, plan, buffer,
+              (size_t) (((count << order) + 7) / 8), error))
       return false;
   }
   return true;

@@ -56,11 +56,9 @@ new_l2 (Qcow2 *q, uint64_t index, uint64_t source, uint64_t *ret_table,
   return l2;
 }
 
-/* The L2 table for offset, ours alone; made where make is set, else NULL
- * without error. */
-static bool
-own_l2 (Qcow2 *q, uint64_t offset, bool make, uint64_t *ret_table,
-        uint8_t **ret_l2, GError **error)
+bool
+qcow2_own_l2 (Qcow2 *q, uint64_t offset, bool make, uint64_t *ret_table,
+              uint8_t **ret_l2, GError **error)
 {
   uint64_t index = qcow2_l1_index (q, offset);
   *ret_l2 = NULL;
@@ -118,7 +116,7 @@ static bool
 find_slot (Qcow2 *q, uint64_t offset, bool make, Slot *ret_slot, GError **error)
 {
   ret_slot->index = qcow2_l2_index (q, offset);
-  return own_l2 (q, offset, make, &ret_slot->table, &ret_slot->l2, error);
+  return qcow2_own_l2 (q, offset, make, &ret_slot->table, &ret_slot->l2, error);
 }
 
 static bool

@@ -296,9 +296,23 @@ check_space (Qcow2 *q, uint64_t cluster, uint64_t count, GError **error)
 static bool
 take (Qcow2 *q, uint64_t cluster, uint64_t count, GError **error)
 {
-  for (uint64_t i = 0; i < count; i++)
-    if (!qcow2_set_refcount (q, cluster + i, 1, error))
+  uint64_t mask = (UINT64_C (1) << q->refblock_bits) - 1;
+  unsigned order = q->header.refcount_order;
+  while (count > 0) {
+    uint64_t index = cluster & mask, offset;
+    uint64_t part = MIN (count, mask + 1 - index);
+    uint8_t *block;
+    if (!load_block (q, cluster >> q->refblock_bits, &offset, &block, error))
       return false;
+    g_return_val_if_fail (block, false); /* ensure_blocks () was here */
+    for (uint64_t i = 0; i < part; i++)
+      qcow2_entry_set (block, order, index + i, 1);
+    size_t from = entry_at (q, index), to = entry_at (q, index + part - 1);
+    vp_tables_dirty (q->tables, offset, from, to - from + 1,
+                     QCOW2_ORDER_REFBLOCK);
+    cluster += part;
+    count -= part;
+  }
   return true;
 }
 

@@ -74,24 +74,46 @@ qcow2_extend (gpointer state, uint64_t size, GError **error)
   return grow_l1 (q, entries, error);
 }
 
-bool
-qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
-              GError **error)
+/* Everything else first, then the size, and it lasts. */
+static bool
+store_size (Qcow2 *q, uint64_t size, GError **error)
 {
-  Qcow2 *q = state;
-  if (preallocation != VP_PREALLOCATION_OFF) {
-    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
-                         "growing qcow2 with preallocation is not supported "
-                         "yet");
-    return false;
-  }
-  if (q->external && size > q->header.size &&
-      !vp_file_truncate (q->data, size, error))
-    return false;
-  /* The tables that reach so far come first. */
   if (!vp_tables_flush (q->tables, error) ||
       !qcow2_resize_bitmaps (q, size, error))
     return false;
   q->header.size = size;
   return qcow2_store_cell (q, QCOW2_CELL_SIZE_L1, QCOW2_ORDER_MAP, error);
+}
+
+/* The size comes before the places: a cut between leaves a longer disk with
+ * fewer of them, and never places behind its end. */
+static bool
+fill_new (Qcow2 *q, uint64_t old_size, uint64_t size,
+          VpPreallocation preallocation, GError **error)
+{
+  if (preallocation == VP_PREALLOCATION_OFF ||
+      qcow2_preallocate (q, old_size, size, preallocation, error))
+    return true;
+  uint64_t from = vp_round_up (old_size, q->cluster_size);
+  uint64_t to = vp_round_up (size, q->cluster_size);
+  /* As it was, as far as that goes. */
+  (void) ((from >= to || qcow2_discard (q, from, to - from, NULL)) &&
+          store_size (q, old_size, NULL) && vp_tables_flush (q->tables, NULL));
+  return false;
+}
+
+bool
+qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
+              GError **error)
+{
+  Qcow2 *q = state;
+  uint64_t old_size = q->header.size;
+  if (q->external && size > old_size &&
+      !vp_file_truncate (q->data, size, error))
+    return false;
+  if (qcow2_is_raw (q) && preallocation == VP_PREALLOCATION_OFF)
+    preallocation = VP_PREALLOCATION_METADATA;
+  return store_size (q, size, error) &&
+         (size <= old_size ||
+          fill_new (q, old_size, size, preallocation, error));
 }

@@ -340,6 +340,10 @@ bool qcow2_map (gpointer state, uint64_t offset, uint64_t length,
                 VpRun *ret_run, GError **error);
 
 /* qcow2-link.c */
+/* The L2 table for a guest offset, ours alone; made where make is set, else
+ * NULL in ret_l2 without error.  Borrowed until the next vp_tables_trim (). */
+bool qcow2_own_l2 (Qcow2 *q, uint64_t offset, bool make, uint64_t *ret_table,
+                   uint8_t **ret_l2, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool qcow2_reserve (gpointer state, uint64_t offset, uint64_t length,
                     VpPlace *ret_place, GError **error);
 bool qcow2_link (gpointer state, const VpPlace *place, GError **error);
@@ -356,6 +360,12 @@ bool qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
 
 /* qcow2-holes.c */
 bool qcow2_has_holes (gpointer state);
+
+/* qcow2-preallocate.c */
+/* Places for all clusters of [from, to) that have none. */
+bool qcow2_preallocate (Qcow2 *q, uint64_t from, uint64_t to,
+                        VpPreallocation mode,
+                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* qcow2-packed.c */
 bool qcow2_packing (gpointer state, VpPacking *ret_packing);

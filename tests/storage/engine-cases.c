@@ -25,6 +25,8 @@ const EngineCase engine_cases[] = {
   { "qcow2-data-raw", "qcow2",
     "data_file=guest,data_file_raw=on,cluster_size=4k", false, true },
   { "qcow2-extended", "qcow2", "extended_l2=on,cluster_size=16k", true, true },
+  { "qcow2-prealloc", "qcow2", "preallocation=metadata,cluster_size=4k", false,
+    true },
   { NULL },
 };
 

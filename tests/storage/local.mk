@@ -140,3 +140,8 @@ tests_storage_test_secret_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
 tests_storage_test_secret_LDADD = libvprov-image.la
 LONG_TESTS += tests/storage/img-measure.sh tests/storage/img-commit.sh \
 	tests/storage/img-rebase.sh
+
+check_PROGRAMS += tests/storage/test-preallocate
+TESTS += tests/storage/test-preallocate
+tests_storage_test_preallocate_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_preallocate_LDADD = $(engine_ldadd)
