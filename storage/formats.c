@@ -208,13 +208,21 @@ refuse_on (const char *name, const char *value, GError **error)
 }
 
 static bool
+not_accepted (const char *name, const char *value, GError **error)
+{
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+               "Parameter '%s' does not accept value '%s'", name, value);
+  return false;
+}
+
+static bool
 set_compat (VpCreateOptions *options, const char *name, const char *value,
             GError **error)
 {
   static const char *const words[] = { "0.10", "v2", "1.1", "v3", NULL };
   unsigned index;
-  if (!parse_word (name, value, words, &index, error))
-    return false;
+  if (!parse_word (name, value, words, &index, NULL))
+    return not_accepted ("version", value, error);
   options->compat = 2 + index / 2;
   return true;
 }
@@ -226,8 +234,8 @@ set_preallocation (VpCreateOptions *options, const char *name,
   static const char *const words[] = { "off", "metadata", "falloc", "full",
                                        NULL };
   unsigned index;
-  if (!parse_word (name, value, words, &index, error))
-    return false;
+  if (!parse_word (name, value, words, &index, NULL))
+    return not_accepted (name, value, error);
   options->preallocation = (VpPreallocation) index;
   return true;
 }
@@ -238,8 +246,8 @@ set_compression (VpCreateOptions *options, const char *name, const char *value,
 {
   static const char *const words[] = { "zlib", "zstd", NULL };
   unsigned index;
-  if (!parse_word (name, value, words, &index, error))
-    return false;
+  if (!parse_word (name, value, words, &index, NULL))
+    return not_accepted ("compression-type", value, error);
   options->zstd = index == 1;
   return true;
 }
@@ -250,8 +258,12 @@ set_refcount_bits (VpCreateOptions *options, const char *name,
 {
   uint64_t bits;
   if (!vp_parse_size (value, &bits, NULL) || bits == 0 || bits > 64 ||
-      (bits & (bits - 1)))
-    return bad_value (name, value, error);
+      (bits & (bits - 1))) {
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                         "Refcount width must be a power of two and may not "
+                         "exceed 64 bits");
+    return false;
+  }
   options->refcount_bits = (unsigned) bits;
   return true;
 }

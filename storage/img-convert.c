@@ -15,6 +15,7 @@
 #include "storage/error.h"
 #include "storage/img-create.h"
 #include "storage/img-names.h"
+#include "storage/img-options.h"
 #include "storage/img-target.h"
 #include "storage/img.h"
 
@@ -192,7 +193,7 @@ parse (int argc, char **argv, Arguments *arguments)
     const VpFormat *format = vp_formats_find (arguments->target_format, &error);
     if (format == NULL)
       return vp_img_fail (error, 1);
-    vp_img_print_option_help (format);
+    vp_img_options_help (format, argc - optind >= 2);
     return 0;
   }
   if (argc - optind < 2) {
@@ -236,8 +237,8 @@ find_options (const Arguments *arguments, const VpFormat *format,
   }
   options->size = vp_image_get_size (source);
   if (options->backing_name != NULL &&
-      !vp_img_find_backing_size (arguments->target, options, &backing_size,
-                                 error)) {
+      !vp_img_find_backing (arguments->target, options, &backing_size, NULL,
+                            error)) {
     g_prefix_error (error, "Could not open backing file: ");
     return false;
   }

@@ -12,7 +12,8 @@ bool vp_img_set_options (VpCreateOptions *options, const VpFormat *format,
 bool vp_img_set_backing (VpCreateOptions *options, const VpFormat *format,
                          const char *name, const char *backing_format,
                          GError **error);
-/* Opens the backing file through the person gate, as filename will. */
-bool vp_img_find_backing_size (const char *filename,
-                               const VpCreateOptions *options,
-                               uint64_t *ret_size, GError **error);
+/* Opens the backing file through the person gate, as filename will.
+ * ret_format (may be NULL): what it is; caller frees. */
+bool vp_img_find_backing (const char *filename, const VpCreateOptions *options,
+                          uint64_t *ret_size, char **ret_format,
+                          GError **error);

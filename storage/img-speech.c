@@ -92,6 +92,15 @@ vp_img_fail_open (const char *name, const GError *error, int status)
   return status;
 }
 
+void
+vp_img_prefix_reason (const char *name, const char *prefix, GError **error)
+{
+  if (error == NULL || *error == NULL)
+    return;
+  g_autofree char *old = g_steal_pointer (&(*error)->message);
+  (*error)->message = g_strconcat (prefix, without_name (name, old), NULL);
+}
+
 int
 vp_img_fail_open_as (const char *what, const char *name, const GError *error,
                      int status)
@@ -259,14 +268,6 @@ vp_img_wants_option_help (const GPtrArray *pairs)
       return true;
   }
   return false;
-}
-
-void
-vp_img_print_option_help (const VpFormat *format)
-{
-  printf ("Supported %s options:\n", format->name);
-  for (const VpOption *option = format->options; option->name != NULL; option++)
-    printf ("  %-22s - %s\n", option->name, option->help);
 }
 
 /* ---- sizes --------------------------------------------------------------- */

@@ -60,6 +60,9 @@ int vp_img_fail_open (const char *name, const GError *error, int status);
 int vp_img_fail_open_as (const char *what, const char *name,
                          const GError *error, int status);
 
+/* prefix takes the place of "NAME: " before the reason. */
+void vp_img_prefix_reason (const char *name, const char *prefix,
+                           GError **error);
 /* A value in -o that the format does not take; returns 1. */
 int vp_img_fail_options (const VpFormat *format, const GError *error);
 /* "NAME: error while creating output image: why"; returns 1. */
@@ -85,7 +88,6 @@ bool vp_img_parse_number (const char *what, const char *text, uint64_t min,
 void vp_img_split_options (GPtrArray *pairs, const char *text);
 /* "-o help": true where that is all that was asked. */
 bool vp_img_wants_option_help (const GPtrArray *pairs);
-void vp_img_print_option_help (const VpFormat *format);
 
 /* What qemu-img has and we do not (yet): says so. */
 int vp_img_unsupported (const char *what);

@@ -10,6 +10,7 @@
 
 #define DEFAULT_CLUSTER_SIZE (UINT64_C (64) << 10)
 #define L1_ENTRY             8u
+#define EXTENDED_MIN_CLUSTER 16384u
 
 static bool
 usage (GError **error, const char *message)
@@ -40,6 +41,9 @@ check_options (const VpCreateOptions *options, uint64_t cluster_size,
     return usage (error, "Different refcount widths than 16 bits require "
                          "compatibility level 1.1 or above (use compat=1.1 or "
                          "greater)");
+  if (options->extended_l2 && cluster_size < EXTENDED_MIN_CLUSTER)
+    return usage (error, "Extended L2 entries are only supported with cluster "
+                         "sizes of at least 16384 bytes");
   return true;
 }
 
@@ -67,7 +71,7 @@ qcow2_footprint (const VpCreateOptions *options, VpFootprint *ret_print,
   uint64_t cs =
       options->cluster_size ? options->cluster_size : DEFAULT_CLUSTER_SIZE;
   unsigned bits = options->refcount_bits ? options->refcount_bits : 16;
-  uint64_t l2_entry = 8;
+  uint64_t l2_entry = options->extended_l2 ? 16 : 8;
 
   if (!check_options (options, cs, bits, error))
     return false;

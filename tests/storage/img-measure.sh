@@ -27,7 +27,9 @@ done
 for how in off metadata falloc full; do
   same measure -O qcow2 -o preallocation=$how --size 1G
 done
-for o in cluster_size=3 compat=0.10,refcount_bits=1 size=2G lazy_refcounts=on backing_file=x \
+for o in cluster_size=3 extended_l2=on,cluster_size=4k \
+  extended_l2=on extended_l2=on,cluster_size=16k \
+  compat=0.10,refcount_bits=1 refcount_bits=3 size=2G lazy_refcounts=on backing_file=x \
   compression_type=zstd foo=1; do
   same measure -O qcow2 -o $o --size 1G
 done

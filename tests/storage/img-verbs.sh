@@ -85,7 +85,7 @@ expect 1 "Backing file specified without backing format" create -f qcow2 -b a.qc
 expect 1 "Backing format cannot be used without backing file" create -f qcow2 -F raw x 1M
 expect 1 "Backing file not supported for file format 'raw'" create -b a.qcow2 -F qcow2 x
 expect 1 "No such file" create -f qcow2 -b none -F qcow2 x
-expect 1 "--object is not supported yet" create --object secret x 1M
+expect 1 "Parameter 'id' is missing" create --object secret x 1M
 expect 1 "No such file" create -f qcow2 no/such/folder 1M
 expect 1 "missing argument for option '-f'" create -f
 expect 1 "unrecognized option '-Z'" create -Z x 1M
@@ -110,7 +110,7 @@ expect 1 "Could not open 'none'" info --backing-chain u.qcow2
 expect 1 "--safe guesses no format" info --safe a.qcow2
 expect 1 "does not go with --backing-chain" info --safe -f qcow2 --backing-chain a.qcow2
 expect 0 "backing file: a.qcow2" info --safe -f qcow2 o.qcow2
-expect 0 "" create -q -u -f qcow2 -b loop.qcow2 -F qcow2 loop.qcow2 1M
+expect 0 "" create -q -u -f qcow2 -b ./loop.qcow2 -F qcow2 loop.qcow2 1M
 expect 1 "loop.qcow2" info --backing-chain loop.qcow2
 
 esc=$(printf 'x\033[31my')

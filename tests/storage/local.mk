@@ -23,9 +23,11 @@ dist_check_SCRIPTS += tests/storage/img-interop.sh
 TESTS += tests/storage/img-interop.sh
 EXTRA_DIST += tests/storage/img-functions.sh
 dist_check_SCRIPTS += tests/storage/img-measure.sh tests/storage/img-dd.sh \
-	tests/storage/img-commit.sh tests/storage/img-rebase.sh
+	tests/storage/img-commit.sh tests/storage/img-rebase.sh \
+	tests/storage/img-create.sh
 TESTS += tests/storage/img-measure.sh tests/storage/img-dd.sh \
-	tests/storage/img-commit.sh tests/storage/img-rebase.sh
+	tests/storage/img-commit.sh tests/storage/img-rebase.sh \
+	tests/storage/img-create.sh
 
 check_PROGRAMS += tests/storage/test-sandbox
 TESTS += tests/storage/test-sandbox
@@ -145,3 +147,4 @@ check_PROGRAMS += tests/storage/test-preallocate
 TESTS += tests/storage/test-preallocate
 tests_storage_test_preallocate_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_preallocate_LDADD = $(engine_ldadd)
+	tests/storage/img-rebase.sh tests/storage/img-create.sh
