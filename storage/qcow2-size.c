@@ -35,6 +35,29 @@ grow_l1 (Qcow2 *q, uint64_t entries, GError **error)
   return qcow2_store_cell (q, QCOW2_CELL_SIZE_L1, QCOW2_ORDER_MAP, error);
 }
 
+/* Is there anything but zeros below that L1 entry?  A growth that was given up
+ * leaves tables behind that hold nothing. */
+static bool
+holds_bytes (Qcow2 *q, uint64_t index)
+{
+  uint64_t raw = vp_be64_get (qcow2_l1 (q) + 8 * index);
+  uint64_t table = raw & QCOW2_OFFSET_MASK;
+  Qcow2Cluster cluster;
+  if (table == 0)
+    return false;
+  if (table & (q->cluster_size - 1) || !vp_tables_trim (q->tables, NULL))
+    return true;
+  const uint8_t *l2 =
+      vp_tables_load (q->tables, table, (size_t) q->cluster_size, NULL);
+  if (!l2)
+    return true;
+  for (uint64_t i = 0; i < UINT64_C (1) << q->l2_bits; i++)
+    if (!qcow2_decode (q, qcow2_l2_get (q, l2, i), &cluster, NULL) ||
+        cluster.has_host || cluster.packed)
+      return true;
+  return false;
+}
+
 bool
 qcow2_extend (gpointer state, uint64_t size, GError **error)
 {
@@ -63,7 +86,7 @@ qcow2_extend (gpointer state, uint64_t size, GError **error)
   /* Behind the disk's end there may be the state of a machine that was being
    * saved; growing must not turn it into disk content. */
   for (uint64_t i = have; i < MIN (entries, h->l1_entries); i++)
-    if (vp_be64_get (qcow2_l1 (q) + 8 * i) & QCOW2_OFFSET_MASK) {
+    if (holds_bytes (q, i)) {
       g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
                    "%s: holds saved machine state behind its end",
                    q->file->name);

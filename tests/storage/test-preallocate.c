@@ -101,8 +101,11 @@ test_fails (gconstpointer data)
     g_autoptr (VpFile) copy = fake_file_copy (file, "disk");
     VpImage *other = case_open (c, &gate, copy, VP_IMAGE_WRITABLE);
     fake_file_fail (copy, nth, true);
-    bool grown = vp_image_resize (other, 2 * MIB, VP_PREALLOCATION_FULL, NULL);
+    g_autoptr (GError) why = NULL;
+    bool grown = vp_image_resize (other, 2 * MIB, VP_PREALLOCATION_FULL, &why);
     failed = fake_file_has_failed (copy);
+    if (!failed)
+      g_assert_no_error (why);
     g_assert_true (grown || failed); /* a hint may fail unseen */
     vp_image_free (other);
     fake_file_fail (copy, 0, false);
