@@ -30,6 +30,10 @@
  * level short of --ultra asks for a unit of 2 MiB. */
 #define ZSTD_WINDOW_MAX 24
 
+/* Of units of 512 bytes ISA-L's output depends on what it packed before; ours
+ * is to be the same with any number of threads. */
+#define ISAL_LEAST 16384u
+
 struct VpCodec {
   VpCodecKind kind;
   int level;
@@ -159,7 +163,8 @@ deflate_pack (VpCodec *codec, const void *in, size_t len, void *out, size_t cap,
               size_t *ret_len)
 {
 #ifdef HAVE_ISAL
-  if (codec->level <= VP_CODEC_LEVEL_DEFAULT)
+  if (codec->level == VP_CODEC_LEVEL_NARROW ||
+      (codec->level == VP_CODEC_LEVEL_DEFAULT && len >= ISAL_LEAST))
     return isal_pack (codec, in, len, out, cap, ret_len);
 #else
   if (codec->level == VP_CODEC_LEVEL_NARROW)

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* copy: extents of the source, chunk by chunk, into the target; and the same
- * walk over two images for comparing.  A chunk ends where an extent ends or at
- * CHUNK, whichever is first, and never shares a target unit with the next. */
+/* copy: the bytes of one image into another, as a pipeline.  A piece is some
+ * stretch of the source, in four forms on its way:
+ *
+ *     span    zeros, or bytes that end with a unit of the target
+ *     part    where a bit of a span is read from
+ *     output  zeros, plain bytes or a packed unit, to be placed
+ *     store   one write, with the place to link after it
+ *
+ * A unit of the target is never in two pieces, so that no two threads ever
+ * change one cluster. */
 #include "config.h"
 
 #include "storage/copy.h"
@@ -10,8 +17,16 @@
 #include <string.h>
 
 #include "storage/error.h"
+#include "storage/image-internal.h"
+#include "storage/pipeline.h"
 
-#define CHUNK          ((size_t) 2 << 20)
+#define CHUNK          ((size_t) 512 << 10)
+#define MAX_UNIT       ((size_t) 2 << 20)
+#define MAX_SPANS      1024u
+#define MEMORY         ((size_t) 40 << 20) /* for all buffers together */
+#define SALVAGE_STEP   512u
+#define MAX_MESSAGES   1000u
+#define NAP_US         50000
 #define DEFAULT_SPARSE 4096u
 
 bool
@@ -27,30 +42,104 @@ vp_buffer_is_zero (const void *buffer, size_t len)
   return len <= 16 || memcmp (p, p + 16, len - 16) == 0;
 }
 
-/* ---- copy --------------------------------------------------------------- */
+void
+vp_salvage_init (VpSalvage *salvage)
+{
+  (void) pthread_mutex_init (&salvage->lock, NULL);
+  salvage->bytes = 0;
+  salvage->messages = g_ptr_array_new_with_free_func (g_free);
+}
+
+void
+vp_salvage_clear (VpSalvage *salvage)
+{
+  (void) pthread_mutex_destroy (&salvage->lock);
+  g_clear_pointer (&salvage->messages, g_ptr_array_unref);
+}
 
 typedef struct {
+  const VpCopyOptions *options;
   VpImage *source, *target;
   uint64_t unit;  /* zeros are found in pieces of that length */
   uint64_t shift; /* from an offset in the source to one in the target */
-  bool sparse, target_is_zero, same_backing;
-  uint8_t *buffer;
+  size_t chunk;   /* bytes of data in one piece */
+  bool sparse;
+  bool packs;
+  VpPacking packing;
+  uint64_t start, at, end; /* in the source */
+  const VpProgress *progress;
+  int64_t next_us; /* rate: when the next piece may begin */
 } Copy;
 
-static bool
-put_zeros (Copy *copy, uint64_t offset, uint64_t length, GError **error)
+/* Offsets are the target's from here on. */
+typedef struct {
+  uint64_t offset, length;
+  bool zero;
+  size_t at; /* in the buffer */
+} Span;
+
+typedef struct {
+  VpRun run;
+  uint64_t offset; /* in the source, for messages */
+  size_t at, len;
+} Part;
+
+typedef struct {
+  enum { OUTPUT_ZERO, OUTPUT_PLAIN, OUTPUT_PACKED } kind;
+  uint64_t offset, length;
+  const uint8_t *bytes;
+  size_t packed_len;
+} Output;
+
+typedef struct {
+  VpPlace place;
+  uint64_t offset;
+  const uint8_t *bytes;
+  size_t len;
+} Store;
+
+/* What one thread has. */
+typedef struct {
+  Copy *copy;
+  VpTransfer *transfer;
+  uint8_t *buffer, *packed;
+  size_t used, packed_used;
+  GArray *spans, *parts, *outputs, *stores;
+  int64_t not_before_us;
+} Hand;
+
+static gpointer
+hire (gpointer work)
 {
-  return copy->target_is_zero ||
-         vp_image_zero (copy->target, offset + copy->shift, length, true,
-                        error);
+  Copy *copy = work;
+  Hand *hand = g_new0 (Hand, 1);
+  hand->copy = copy;
+  hand->transfer = vp_transfer_new ();
+  hand->buffer = g_malloc (copy->chunk);
+  if (copy->packs)
+    hand->packed = g_malloc (copy->chunk);
+  hand->spans = g_array_new (FALSE, FALSE, sizeof (Span));
+  hand->parts = g_array_new (FALSE, FALSE, sizeof (Part));
+  hand->outputs = g_array_new (FALSE, FALSE, sizeof (Output));
+  hand->stores = g_array_new (FALSE, FALSE, sizeof (Store));
+  return hand;
 }
 
-static bool
-put_bytes (Copy *copy, uint64_t offset, const uint8_t *from, size_t len,
-           GError **error)
+static void
+dismiss (gpointer data)
 {
-  return vp_image_write (copy->target, offset + copy->shift, from, len, error);
+  Hand *hand = data;
+  vp_transfer_free (hand->transfer);
+  g_free (hand->buffer);
+  g_free (hand->packed);
+  g_array_unref (hand->spans);
+  g_array_unref (hand->parts);
+  g_array_unref (hand->outputs);
+  g_array_unref (hand->stores);
+  g_free (hand);
 }
+
+/* ---- take --------------------------------------------------------------- */
 
 /* The first end of a target unit behind offset. */
 static uint64_t
@@ -60,66 +149,461 @@ unit_end (const Copy *copy, uint64_t offset)
          copy->shift;
 }
 
-/* Pieces that are zero and pieces that are not, in turn. */
-static bool
-put_data (Copy *copy, uint64_t offset, size_t len, GError **error)
+static void
+add_zeros (Hand *hand, uint64_t offset, uint64_t length)
 {
-  if (!copy->sparse)
-    return put_bytes (copy, offset, copy->buffer, len, error);
-  size_t at = 0;
-  while (at < len) {
-    size_t end = at;
-    bool zero = false;
-    while (end < len) {
-      uint64_t next = unit_end (copy, offset + end);
-      size_t piece = (size_t) MIN (len - end, next - (offset + end));
-      bool piece_zero = vp_buffer_is_zero (copy->buffer + end, piece);
-      if (end == at)
-        zero = piece_zero;
-      else if (piece_zero != zero)
-        break;
-      end += piece;
+  Span span = { offset + hand->copy->shift, length, true, 0 };
+  if (hand->spans->len > 0) {
+    Span *last = &g_array_index (hand->spans, Span, hand->spans->len - 1);
+    if (last->zero && last->offset + last->length == span.offset) {
+      last->length += length;
+      return;
     }
-    bool ok = zero ? put_zeros (copy, offset + at, end - at, error)
-                   : put_bytes (copy, offset + at, copy->buffer + at, end - at,
-                                error);
-    if (!ok)
+  }
+  g_array_append_val (hand->spans, span);
+}
+
+static void
+add_part (Hand *hand, uint64_t offset, const VpRun *run, size_t len)
+{
+  Part part = { *run, offset, hand->used, len };
+  g_array_append_val (hand->parts, part);
+  hand->used += len;
+}
+
+/* Bytes up to the end of a target unit, over extents that may be short. */
+static bool
+take_bytes (Hand *hand, uint64_t offset, uint64_t end, const VpAnswer *first,
+            GError **error)
+{
+  Copy *copy = hand->copy;
+  Span span = { offset + copy->shift, end - offset, false, hand->used };
+  VpAnswer answer = *first;
+  while (offset < end) {
+    uint64_t part = MIN (answer.run.length, end - offset);
+    if (!vp_image_check_answer (&answer, error))
       return false;
-    at = end;
+    add_part (hand, offset, &answer.run, (size_t) part);
+    offset += part;
+    if (offset < end &&
+        !vp_image_resolve (copy->source, offset, end - offset, &answer, error))
+      return false;
+  }
+  g_array_append_val (hand->spans, span);
+  return true;
+}
+
+/* Where bytes that begin at offset end: with a unit, and within the buffer. */
+static uint64_t
+bytes_end (const Hand *hand, uint64_t offset, uint64_t length)
+{
+  const Copy *copy = hand->copy;
+  uint64_t first = unit_end (copy, offset);
+  uint64_t end =
+      MIN (offset + MIN (length, copy->chunk - hand->used), copy->end);
+  if (end < copy->end)
+    end = MAX (unit_end (copy, end) - copy->unit, first);
+  return MIN (end, copy->end);
+}
+
+/* The next span.  ret_full: the piece has no room for it. */
+static bool
+take_span (Hand *hand, bool *ret_full, GError **error)
+{
+  Copy *copy = hand->copy;
+  uint64_t offset = copy->at;
+  VpAnswer answer;
+  VpExtent extent;
+  if (!vp_image_resolve (copy->source, offset, copy->end - offset, &answer,
+                         error))
+    return false;
+  vp_image_describe (&answer, offset, &extent);
+  if (copy->options->same_backing && extent.depth > 0) {
+    copy->at += extent.length;
+    return true;
+  }
+  if (extent.zero && copy->sparse) {
+    uint64_t end = offset + extent.length;
+    if (end < copy->end)
+      end = unit_end (copy, end) - copy->unit;
+    if (end > offset) {
+      add_zeros (hand, offset, end - offset);
+      copy->at = end;
+      return true;
+    }
+  }
+  if (hand->used > 0 && copy->chunk - hand->used < copy->unit) {
+    *ret_full = true;
+    return true;
+  }
+  uint64_t end = bytes_end (hand, offset, extent.length);
+  copy->at = end;
+  return take_bytes (hand, offset, end, &answer, error);
+}
+
+static void
+note_rate (Hand *hand, uint64_t bytes)
+{
+  Copy *copy = hand->copy;
+  uint64_t rate = copy->options->rate;
+  if (rate == 0)
+    return;
+  int64_t now = g_get_monotonic_time ();
+  hand->not_before_us = MAX (copy->next_us, now);
+  copy->next_us = hand->not_before_us +
+                  (int64_t) ((double) bytes * G_USEC_PER_SEC / (double) rate);
+}
+
+static bool
+take (gpointer work, gpointer data, bool *ret_some, GError **error)
+{
+  Copy *copy = work;
+  Hand *hand = data;
+  bool full = false;
+  hand->used = hand->packed_used = 0;
+  g_array_set_size (hand->spans, 0);
+  g_array_set_size (hand->parts, 0);
+  g_array_set_size (hand->outputs, 0);
+  g_array_set_size (hand->stores, 0);
+  while (copy->at < copy->end && !full && hand->used < copy->chunk &&
+         hand->spans->len < MAX_SPANS)
+    if (!take_span (hand, &full, error))
+      return false;
+  note_rate (hand, hand->used);
+  *ret_some = hand->spans->len > 0;
+  return true;
+}
+
+static uint64_t
+get_done (gpointer work)
+{
+  const Copy *copy = work;
+  return copy->at - copy->start;
+}
+
+/* ---- prepare ------------------------------------------------------------ */
+
+/* On many threads at once. */
+static void
+note_salvaged (Copy *copy, uint64_t offset, size_t len, const GError *error)
+{
+  VpSalvage *salvage = copy->options->salvage;
+  (void) pthread_mutex_lock (&salvage->lock);
+  salvage->bytes += len;
+  if (salvage->messages && salvage->messages->len < MAX_MESSAGES)
+    g_ptr_array_add (
+        salvage->messages,
+        g_strdup_printf ("error while reading offset %" G_GUINT64_FORMAT ": %s",
+                         offset, error->message));
+  (void) pthread_mutex_unlock (&salvage->lock);
+}
+
+/* What can be read is, sector by sector; the rest becomes zeros. */
+static void
+salvage_part (Hand *hand, const Part *part)
+{
+  uint8_t *to = hand->buffer + part->at;
+  bool packed = part->run.kind == VP_RUN_COMPRESSED;
+  size_t step = packed ? part->len : SALVAGE_STEP;
+  for (size_t at = 0; at < part->len; at += step) {
+    g_autoptr (GError) error = NULL;
+    size_t len = MIN (step, part->len - at);
+    VpRun run = part->run;
+    run.offset += at;
+    run.length = len;
+    if (vp_transfer_read (hand->transfer, &run, to + at, len, &error))
+      continue;
+    memset (to + at, 0, len);
+    note_salvaged (hand->copy, part->offset + at, len, error);
+  }
+}
+
+static bool
+read_parts (Hand *hand, GError **error)
+{
+  for (guint i = 0; i < hand->parts->len; i++) {
+    const Part *part = &g_array_index (hand->parts, Part, i);
+    bool salvage = hand->copy->options->salvage != NULL;
+    if (vp_transfer_read (hand->transfer, &part->run, hand->buffer + part->at,
+                          part->len, salvage ? NULL : error))
+      continue;
+    if (!salvage) {
+      g_prefix_error (error,
+                      "error while reading offset %" G_GUINT64_FORMAT ": ",
+                      part->offset);
+      return false;
+    }
+    salvage_part (hand, part);
   }
   return true;
 }
 
-/* One chunk from offset on; ret_done: how far it went. */
-static bool
-copy_chunk (Copy *copy, uint64_t offset, uint64_t length, uint64_t *ret_done,
-            GError **error)
+/* Neighbours of one kind are one output. */
+static void
+add_output (Hand *hand, const Output *output)
 {
-  VpExtent extent;
-  if (!vp_image_map (copy->source, offset, length, &extent, error))
-    return false;
-  if (copy->same_backing && extent.depth > 0) {
-    *ret_done = extent.length;
-    return true;
+  if (hand->outputs->len > 0 && output->kind != OUTPUT_PACKED) {
+    Output *last =
+        &g_array_index (hand->outputs, Output, hand->outputs->len - 1);
+    if (last->kind == output->kind &&
+        last->offset + last->length == output->offset) {
+      last->length += output->length;
+      return;
+    }
   }
-  if (extent.zero && copy->sparse) {
-    *ret_done = extent.length;
-    return put_zeros (copy, offset, extent.length, error);
-  }
-  /* Up to the end of a target unit, over extents that may be short. */
-  uint64_t want = MIN (length, MAX (extent.length, copy->unit));
-  want = MIN (want, CHUNK);
-  uint64_t end = offset + want;
-  if (end < offset + length) {
-    uint64_t aligned = unit_end (copy, end) - copy->unit;
-    bool whole = end - offset >= copy->unit || unit_end (copy, offset) <= end;
-    end = whole ? aligned : MIN (offset + length, unit_end (copy, offset));
-  }
-  size_t len = (size_t) MIN (end - offset, CHUNK);
-  *ret_done = len;
-  return vp_image_read (copy->source, offset, copy->buffer, len, error) &&
-         put_data (copy, offset, len, error);
+  g_array_append_vals (hand->outputs, output, 1);
 }
+
+/* A whole unit, or what the image has of its last one. */
+static bool
+is_unit (const Copy *copy, uint64_t offset, size_t len)
+{
+  uint64_t unit = copy->packing.unit;
+  return offset % unit == 0 &&
+         (len == unit || offset + len == vp_image_get_size (copy->target));
+}
+
+/* True where it was packed into output. */
+static bool
+pack (Hand *hand, Output *output, size_t at, size_t len)
+{
+  Copy *copy = hand->copy;
+  size_t unit = (size_t) copy->packing.unit;
+  uint8_t *bytes = hand->buffer + at, *to = hand->packed + hand->packed_used;
+  if (!copy->packs || !is_unit (copy, output->offset, len))
+    return false;
+  if (len < unit) /* at the end of the image, and so of the buffer's content */
+    memset (bytes + len, 0, unit - len);
+  size_t packed_len;
+  const uint8_t *packed = vp_transfer_pack (
+      hand->transfer, &copy->packing, copy->options->level, bytes, &packed_len);
+  if (!packed)
+    return false;
+  memcpy (to, packed, packed_len);
+  output->kind = OUTPUT_PACKED;
+  output->bytes = to;
+  output->packed_len = packed_len;
+  hand->packed_used += packed_len;
+  return true;
+}
+
+static void
+split_span (Hand *hand, const Span *span)
+{
+  Copy *copy = hand->copy;
+  uint64_t offset = span->offset, end = offset + span->length;
+  while (offset < end) {
+    uint64_t next = vp_round_down (offset, copy->unit) + copy->unit;
+    size_t len = (size_t) (MIN (next, end) - offset);
+    size_t at = span->at + (size_t) (offset - span->offset);
+    Output output = { OUTPUT_PLAIN, offset, len, hand->buffer + at, 0 };
+    if (copy->sparse && vp_buffer_is_zero (output.bytes, len))
+      output.kind = OUTPUT_ZERO;
+    else
+      (void) pack (hand, &output, at, len);
+    add_output (hand, &output);
+    offset += len;
+  }
+}
+
+/* Not for long at a time: somebody may have had enough. */
+static void
+keep_rate (Hand *hand)
+{
+  const VpProgress *progress = hand->copy->progress;
+  const int *cancel = progress ? progress->cancel : NULL;
+  while (hand->copy->options->rate > 0 &&
+         !(cancel && g_atomic_int_get (cancel))) {
+    int64_t wait_us = hand->not_before_us - g_get_monotonic_time ();
+    if (wait_us <= 0)
+      return;
+    g_usleep ((gulong) MIN (wait_us, NAP_US));
+  }
+}
+
+static bool
+prepare (gpointer work, gpointer data, GError **error)
+{
+  Hand *hand = data;
+  keep_rate (hand);
+  if (!read_parts (hand, error))
+    return false;
+  for (guint i = 0; i < hand->spans->len; i++) {
+    const Span *span = &g_array_index (hand->spans, Span, i);
+    Output zeros = { OUTPUT_ZERO, span->offset, span->length, NULL, 0 };
+    if (span->zero)
+      add_output (hand, &zeros);
+    else
+      split_span (hand, span);
+  }
+  return true;
+}
+
+/* ---- place -------------------------------------------------------------- */
+
+static bool
+put_zeros (Copy *copy, uint64_t offset, uint64_t length, GError **error)
+{
+  return copy->options->target_is_zero ||
+         vp_image_zero (copy->target, offset, length, true, error);
+}
+
+/* A place with old content round it is filled at once: it is rare. */
+static bool
+fill_now (Copy *copy, const VpPlace *place, const uint8_t *bytes, size_t len,
+          GError **error)
+{
+  const VpFormat *format = copy->target->format;
+  if (vp_image_fill_place (copy->target, place, bytes, len, error))
+    return format->link (copy->target->state, place, error);
+  if (format->unreserve)
+    format->unreserve (copy->target->state, place);
+  return false;
+}
+
+static bool
+place_plain (Hand *hand, const Output *output, GError **error)
+{
+  VpImage *target = hand->copy->target;
+  uint64_t offset = output->offset, left = output->length;
+  const uint8_t *bytes = output->bytes;
+  while (left > 0) {
+    VpPlace place = { 0 };
+    if (!target->format->reserve (target->state, offset, left, &place, error))
+      return false;
+    uint64_t part = place.length - place.head - place.tail;
+    g_return_val_if_fail (
+        part > 0 && part <= left && place.guest + place.head == offset, false);
+    Store store = { place, offset, bytes, (size_t) part };
+    if (place.head + place.tail == 0)
+      g_array_append_val (hand->stores, store);
+    else if (!fill_now (hand->copy, &place, bytes, (size_t) part, error))
+      return false;
+    offset += part;
+    bytes += part;
+    left -= part;
+  }
+  return true;
+}
+
+static bool
+place_packed (Hand *hand, const Output *output, GError **error)
+{
+  VpImage *target = hand->copy->target;
+  Store store = { .offset = output->offset,
+                  .bytes = output->bytes,
+                  .len = output->packed_len };
+  if (!target->format->reserve_packed (target->state, output->offset,
+                                       output->packed_len, &store.place, error))
+    return false;
+  g_array_append_val (hand->stores, store);
+  return true;
+}
+
+static bool
+place (gpointer work, gpointer data, GError **error)
+{
+  Hand *hand = data;
+  for (guint i = 0; i < hand->outputs->len; i++) {
+    const Output *output = &g_array_index (hand->outputs, Output, i);
+    bool ok;
+    switch (output->kind) {
+    case OUTPUT_ZERO:
+      ok = put_zeros (hand->copy, output->offset, output->length, error);
+      break;
+    case OUTPUT_PACKED: ok = place_packed (hand, output, error); break;
+    case OUTPUT_PLAIN:
+    default: ok = place_plain (hand, output, error); break;
+    }
+    if (!ok)
+      return false;
+  }
+  return true;
+}
+
+/* ---- store, link -------------------------------------------------------- */
+
+/* Packed units that follow each other in the buffer and in the file go out as
+ * one; ret_next: the first store behind them. */
+static bool
+write_packed (Hand *hand, guint first, guint *ret_next, GError **error)
+{
+  const Store *store = &g_array_index (hand->stores, Store, first);
+  size_t len = store->len;
+  guint i = first + 1;
+  for (; i < hand->stores->len; i++) {
+    const Store *next = &g_array_index (hand->stores, Store, i);
+    if (next->place.packed == 0 || next->bytes != store->bytes + len ||
+        next->place.file != store->place.file ||
+        next->place.offset != store->place.offset + len)
+      break;
+    len += next->len;
+  }
+  *ret_next = i;
+  return vp_file_write (store->place.file, store->place.offset, store->bytes,
+                        len, error);
+}
+
+static bool
+store (gpointer work, gpointer data, GError **error)
+{
+  Hand *hand = data;
+  for (guint i = 0; i < hand->stores->len;) {
+    const Store *s = &g_array_index (hand->stores, Store, i);
+    bool ok = s->place.packed > 0
+                  ? write_packed (hand, i, &i, error)
+                  : vp_transfer_write (hand->transfer, &s->place, s->offset,
+                                       s->bytes, s->len, error);
+    if (!ok)
+      return false;
+    if (s->place.packed == 0)
+      i++;
+  }
+  return true;
+}
+
+static bool
+finish (gpointer work, gpointer data, GError **error)
+{
+  Hand *hand = data;
+  const VpFormat *format = hand->copy->target->format;
+  gpointer state = hand->copy->target->state;
+  for (guint i = 0; i < hand->stores->len; i++) {
+    const VpPlace *p = &g_array_index (hand->stores, Store, i).place;
+    if (p->in_place)
+      continue;
+    if (p->packed > 0 ? !format->link_packed (state, p, error)
+                      : !format->link (state, p, error))
+      return false;
+  }
+  return true;
+}
+
+static void
+abandon (gpointer work, gpointer data)
+{
+  Hand *hand = data;
+  VpImage *target = hand->copy->target;
+  for (guint i = 0; i < hand->stores->len; i++) {
+    const VpPlace *p = &g_array_index (hand->stores, Store, i).place;
+    if (!p->in_place && target->format->unreserve)
+      target->format->unreserve (target->state, p);
+  }
+}
+
+static const VpPipelineSteps steps = {
+  .hire = hire,
+  .dismiss = dismiss,
+  .take = take,
+  .prepare = prepare,
+  .place = place,
+  .store = store,
+  .finish = finish,
+  .abandon = abandon,
+  .get_done = get_done,
+};
+
+/* ---- the whole ---------------------------------------------------------- */
 
 static uint64_t
 unit_of (VpImage *target, const VpCopyOptions *options)
@@ -129,7 +613,7 @@ unit_of (VpImage *target, const VpCopyOptions *options)
     unit = DEFAULT_SPARSE;
   unit = MAX (unit, vp_image_get_cluster_size (target));
   uint64_t power = 512;
-  while (power < unit && power < CHUNK)
+  while (power < unit && power < MAX_UNIT)
     power *= 2;
   return power;
 }
@@ -160,149 +644,76 @@ find_part (VpImage *source, VpImage *target, const VpCopyOptions *options,
   return true;
 }
 
+/* Packed units of the source are best read whole. */
+static size_t
+chunk_of (const Copy *copy)
+{
+  uint64_t most = MAX (CHUNK, copy->unit);
+  for (VpImage *layer = copy->source; layer; layer = layer->backing)
+    most = MAX (most, layer->cluster_size);
+  return (size_t) MIN (most, MAX_UNIT);
+}
+
+static unsigned
+threads_of (const Copy *copy)
+{
+  unsigned threads = copy->options->threads;
+  if (threads == 0)
+    threads = vp_pipeline_default_threads ();
+  /* The buffer, packed ones in and out, and the unit of a codec. */
+  size_t each = copy->chunk * (copy->packs ? 4 : 2);
+  return (unsigned) MIN (threads, MAX (MEMORY / each, 1));
+}
+
+static bool
+prepare_packing (Copy *copy, GError **error)
+{
+  if (!copy->options->compress)
+    return true;
+  if (vp_image_get_packing (copy->target, &copy->packing)) {
+    copy->packs = true;
+    copy->unit = copy->packing.unit;
+    return true;
+  }
+  g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                       "Compression not supported for this file format");
+  return false;
+}
+
 bool
 vp_copy_image (VpImage *source, VpImage *target, const VpCopyOptions *options,
                const VpProgress *progress, GError **error)
 {
-  uint64_t length, done = 0, from = options->source_offset;
+  uint64_t length, from = options->source_offset;
+  if (!(target->flags & VP_IMAGE_WRITABLE)) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_READ_ONLY,
+                 "%s: opened read-only", target->file->name);
+    return false;
+  }
   if (!find_part (source, target, options, &length, error))
     return false;
-  g_autofree uint8_t *buffer = g_malloc (CHUNK);
-  Copy copy = { .source = source,
+  Copy copy = { .options = options,
+                .source = source,
                 .target = target,
+                .progress = progress,
                 .unit = unit_of (target, options),
                 .shift = options->target_offset - from,
                 .sparse = options->sparse_size != UINT64_MAX,
-                .target_is_zero = options->target_is_zero,
-                .same_backing = options->same_backing,
-                .buffer = buffer };
-  while (done < length) {
-    uint64_t step;
-    if (!vp_progress_update (progress, done, length, error) ||
-        !copy_chunk (&copy, from + done, length - done, &step, error))
-      return false;
-    done += step;
-  }
-  uint64_t rest =
-      vp_image_get_size (target) - (options->target_offset + length);
+                .start = from,
+                .at = from,
+                .end = from + length };
+  if (!prepare_packing (&copy, error))
+    return false;
+  copy.chunk = chunk_of (&copy);
+  vp_transfer_forget (target->transfer);
+  if (!vp_pipeline_run (&steps, &copy, threads_of (&copy), progress, length,
+                        error))
+    return false;
+  vp_transfer_forget (target->transfer);
+  uint64_t behind = options->target_offset + length;
+  uint64_t rest = vp_image_get_size (target) - behind;
   return (options->keep_rest || rest == 0 ||
-          put_zeros (&copy, from + length, rest, error)) &&
+          put_zeros (&copy, behind, rest, error)) &&
          vp_image_flush (target, error) &&
          vp_progress_update (progress, length, length, error);
-}
-
-/* ---- compare ------------------------------------------------------------ */
-
-typedef struct {
-  VpImage *a, *b;
-  bool strict;
-  uint8_t *buffer_a, *buffer_b;
-  VpCompareResult result;
-  uint64_t at;
-} Compare;
-
-static bool
-differs (Compare *compare, VpCompareResult result, uint64_t at)
-{
-  compare->result = result;
-  compare->at = at;
-  return true;
-}
-
-/* Both hold bytes, or one of them zeros, over the same range.  True unless
- * reading failed. */
-static bool
-compare_bytes (Compare *compare, const VpExtent *a, const VpExtent *b,
-               uint64_t offset, size_t len, GError **error)
-{
-  if (a->zero)
-    memset (compare->buffer_a, 0, len);
-  else if (!vp_image_read (compare->a, offset, compare->buffer_a, len, error))
-    return false;
-  if (b->zero)
-    memset (compare->buffer_b, 0, len);
-  else if (!vp_image_read (compare->b, offset, compare->buffer_b, len, error))
-    return false;
-  if (memcmp (compare->buffer_a, compare->buffer_b, len) == 0)
-    return true;
-  size_t at = 0;
-  while (compare->buffer_a[at] == compare->buffer_b[at])
-    at++;
-  return differs (compare, VP_COMPARE_CONTENT, offset + at);
-}
-
-static bool
-compare_step (Compare *compare, uint64_t offset, uint64_t length,
-              uint64_t *ret_done, GError **error)
-{
-  VpExtent a, b;
-  if (!vp_image_map (compare->a, offset, length, &a, error) ||
-      !vp_image_map (compare->b, offset, a.length, &b, error))
-    return false;
-  uint64_t step = b.length;
-  *ret_done = step;
-  if (compare->strict && a.present != b.present)
-    return differs (compare, VP_COMPARE_STATUS, offset);
-  if (a.zero && b.zero)
-    return true;
-  *ret_done = step = MIN (step, CHUNK);
-  return compare_bytes (compare, &a, &b, offset, (size_t) step, error);
-}
-
-/* Past the end of the shorter image the longer one must be zero. */
-static bool
-compare_rest (Compare *compare, VpImage *longer, uint64_t offset,
-              uint64_t length, uint64_t *ret_done, GError **error)
-{
-  VpExtent extent;
-  if (!vp_image_map (longer, offset, length, &extent, error))
-    return false;
-  *ret_done = extent.length;
-  if (extent.zero)
-    return true;
-  size_t len = (size_t) MIN (extent.length, CHUNK);
-  *ret_done = len;
-  if (!vp_image_read (longer, offset, compare->buffer_a, len, error))
-    return false;
-  for (size_t i = 0; i < len; i++)
-    if (compare->buffer_a[i])
-      return differs (compare, VP_COMPARE_CONTENT, offset + i);
-  return true;
-}
-
-bool
-vp_compare_images (VpImage *a, VpImage *b, bool strict,
-                   const VpProgress *progress, VpCompareResult *ret_result,
-                   uint64_t *ret_offset, bool *ret_size_differs,
-                   bool *ret_in_rest, GError **error)
-{
-  uint64_t size_a = vp_image_get_size (a), size_b = vp_image_get_size (b);
-  uint64_t shared = MIN (size_a, size_b), total = MAX (size_a, size_b);
-  g_autofree uint8_t *buffer_a = g_malloc (CHUNK);
-  g_autofree uint8_t *buffer_b = g_malloc (CHUNK);
-  Compare compare = {
-    .a = a, .b = b, .strict = strict, .buffer_a = buffer_a, .buffer_b = buffer_b
-  };
-  if (strict && size_a != size_b)
-    compare.result = VP_COMPARE_SIZE;
-  uint64_t offset = 0, step;
-  while (offset < total && compare.result == VP_COMPARE_EQUAL) {
-    if (!vp_progress_update (progress, offset, total, error))
-      return false;
-    bool ok =
-        offset < shared
-            ? compare_step (&compare, offset, shared - offset, &step, error)
-            : compare_rest (&compare, size_a > size_b ? a : b, offset,
-                            total - offset, &step, error);
-    if (!ok)
-      return false;
-    offset += step;
-  }
-  *ret_result = compare.result;
-  *ret_offset = compare.at;
-  if (ret_size_differs)
-    *ret_size_differs = size_a != size_b;
-  if (ret_in_rest)
-    *ret_in_rest = compare.result == VP_COMPARE_CONTENT && compare.at >= shared;
-  return vp_progress_update (progress, total, total, error);
 }

@@ -1,16 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* copy: whole images against each other: copy and compare.  Work goes extent
- * by extent in chunks of a few MiB, so that each chunk can become a task of
- * its own; no byte is read where both sides know that it is zero. */
+ * by extent, in pieces that several threads work on at once (pipeline.h);
+ * what is written where does not depend on their number.  No byte is read
+ * where both sides know that it is zero.  Memory: 64 MiB at most, whatever
+ * the size.  The images belong to the call until it returns. */
 #pragma once
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include <glib.h>
 
 #include "storage/image.h"
+
+/* What could not be read.  vp_salvage_init () and _clear (). */
+typedef struct {
+  pthread_mutex_t lock;
+  uint64_t bytes;      /* that became zeros */
+  GPtrArray *messages; /* of char *, the first 1000 */
+} VpSalvage;
+
+void vp_salvage_init (VpSalvage *salvage);
+void vp_salvage_clear (VpSalvage *salvage);
 
 typedef struct {
   /* Runs of zeros at least that long are not stored; rounded to the target's
@@ -26,11 +39,20 @@ typedef struct {
   uint64_t source_offset, length, target_offset;
   /* What the target holds outside of that part stays as it is. */
   bool keep_rest;
+  /* Packs what shrinks; VP_IMAGE_ERROR_UNSUPPORTED where the target cannot
+   * hold packed clusters.  level as in codec.h. */
+  bool compress;
+  int level;
+  unsigned threads; /* 0: one for each processor; 16 at most */
+  uint64_t rate;    /* bytes of data in a second; 0: no limit */
+  /* What cannot be read becomes zeros and is noted here.  NULL: it ends the
+   * copy. */
+  VpSalvage *salvage;
 } VpCopyOptions;
 
 /* Copies guest bytes.  The target must have room for them
  * (VP_IMAGE_ERROR_RANGE); what lies behind them is zeroed, unless keep_rest.
- * Flushes at the end. */
+ * Flushes at the end.  After a failure the target holds some of it. */
 bool vp_copy_image (VpImage *source, VpImage *target,
                     const VpCopyOptions *options, const VpProgress *progress,
                     GError **error) G_GNUC_WARN_UNUSED_RESULT;

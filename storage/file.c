@@ -64,7 +64,7 @@ check_writable (VpFile *file, uint64_t offset, uint64_t length, GError **error)
                  "%s: opened read-only", file->name);
     return false;
   }
-  if (file->broken) {
+  if (g_atomic_int_get (&file->broken)) {
     g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_IO,
                  "%s: a flush has failed; nothing more is written", file->name);
     return false;
@@ -215,7 +215,7 @@ vp_file_flush (VpFile *file, GError **error)
     return true;
   /* The kernel may have dropped the pages and forgotten the fault: a second
    * fsync would succeed and prove nothing. */
-  file->broken = true;
+  g_atomic_int_set (&file->broken, 1);
   return false;
 }
 

@@ -65,7 +65,7 @@ struct VpFile {
   int n_refs;
   bool writable;
   bool is_device; /* the length is fixed */
-  bool broken;    /* a flush has failed */
+  int broken;     /* a flush has failed; atomic */
   bool has_id;
   VpFileId id;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* image-internal: what an image is made of; for image.c, chain.c and check.c
- * alone. */
+/* image-internal: what an image is made of; for image.c and the rooms of
+ * its kind alone. */
 #pragma once
 
 #include "storage/image.h"
@@ -27,6 +27,30 @@ struct VpImage {
   VpTransfer *transfer;  /* owned */
   VpHoles holes;
 };
+
+/* Where bytes come from: one answer for the first part of a range. */
+typedef struct {
+  VpImage *layer; /* the one that decided */
+  unsigned depth; /* of it */
+  VpRun run;
+  bool past_end; /* a shorter backing image ended here */
+} VpAnswer;
+
+/* Bounds are the caller's business. */
+bool vp_image_resolve (VpImage *image, uint64_t offset, uint64_t length,
+                       VpAnswer *ret_answer,
+                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* False where the bytes are in a backing file that was not opened. */
+bool vp_image_check_answer (const VpAnswer *answer,
+                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The same answer in the words of a map; its length may be shorter. */
+void vp_image_describe (const VpAnswer *answer, uint64_t offset,
+                        VpExtent *ret_extent);
+/* len bytes between the head and the tail of place, and these with what was
+ * there before. */
+bool vp_image_fill_place (VpImage *image, const VpPlace *place,
+                          const uint8_t *from, size_t len,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* Does this run of layer lie in a hole of the file?  ret_length is how far
  * that holds, or how far it does not; left alone where nobody asked. */

@@ -49,20 +49,11 @@ check_writable (VpImage *image, uint64_t offset, uint64_t length,
 
 /* ---- reading ------------------------------------------------------------ */
 
-typedef struct {
-  VpImage *layer; /* the one that decided */
-  unsigned depth;
-  VpRun run;
-  bool past_end; /* a shorter backing image ended here */
-} Answer;
-
-/* Where do the bytes from offset on come from?  One answer for the first part
- * of the range. */
-static bool
-resolve (VpImage *image, uint64_t offset, uint64_t length, Answer *ret_answer,
-         GError **error)
+bool
+vp_image_resolve (VpImage *image, uint64_t offset, uint64_t length,
+                  VpAnswer *ret_answer, GError **error)
 {
-  Answer answer = { .layer = image };
+  VpAnswer answer = { .layer = image };
   for (;;) {
     VpImage *layer = answer.layer;
     uint64_t size = layer->format->get_size (layer->state);
@@ -86,18 +77,23 @@ resolve (VpImage *image, uint64_t offset, uint64_t length, Answer *ret_answer,
   return true;
 }
 
-static bool
-fetch (const Answer *answer, uint8_t *to, size_t len, GError **error)
+bool
+vp_image_check_answer (const VpAnswer *answer, GError **error)
 {
-  VpImage *layer = answer->layer;
-  if (answer->run.kind == VP_RUN_UNALLOCATED && layer->backing_missing) {
-    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
-                 "%s: these bytes are in its backing file, which was not "
-                 "opened",
-                 layer->file->name);
-    return false;
-  }
-  return vp_transfer_read (layer->transfer, &answer->run, to, len, error);
+  if (answer->run.kind != VP_RUN_UNALLOCATED || !answer->layer->backing_missing)
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
+               "%s: these bytes are in its backing file, which was not opened",
+               answer->layer->file->name);
+  return false;
+}
+
+static bool
+fetch (const VpAnswer *answer, uint8_t *to, size_t len, GError **error)
+{
+  return vp_image_check_answer (answer, error) &&
+         vp_transfer_read (answer->layer->transfer, &answer->run, to, len,
+                           error);
 }
 
 static bool
@@ -105,8 +101,8 @@ read_bytes (VpImage *image, uint64_t offset, uint8_t *to, size_t len,
             GError **error)
 {
   while (len > 0) {
-    Answer answer;
-    if (!resolve (image, offset, len, &answer, error))
+    VpAnswer answer;
+    if (!vp_image_resolve (image, offset, len, &answer, error))
       return false;
     size_t part = (size_t) answer.run.length;
     if (!fetch (&answer, to, part, error))
@@ -126,6 +122,32 @@ vp_image_read (VpImage *image, uint64_t offset, void *buffer, size_t len,
          read_bytes (image, offset, buffer, len, error);
 }
 
+void
+vp_image_describe (const VpAnswer *answer, uint64_t offset,
+                   VpExtent *ret_extent)
+{
+  const VpRun *run = &answer->run;
+  bool stored = run->kind == VP_RUN_DATA || run->kind == VP_RUN_COMPRESSED;
+  uint64_t part = run->length;
+  bool hole = vp_image_find_hole (answer->layer, run, &part);
+  bool unknown =
+      run->kind == VP_RUN_UNALLOCATED && answer->layer->backing_missing;
+  *ret_extent = (VpExtent){
+    .start = offset,
+    .length = part,
+    /* Past the end of a backing image nobody holds it, and it was the layer
+     * above that said so by being longer. */
+    .depth = answer->depth - (answer->past_end ? 1 : 0),
+    .present = run->kind != VP_RUN_UNALLOCATED && !answer->past_end,
+    .zero = hole || (!stored && !unknown),
+    .data = stored,
+    .compressed = run->kind == VP_RUN_COMPRESSED,
+    .has_offset = run->file && run->kind != VP_RUN_COMPRESSED,
+    .offset = run->offset,
+    .filename = run->file ? run->file->name : answer->layer->file->name,
+  };
+}
+
 bool
 vp_image_map (VpImage *image, uint64_t offset, uint64_t length,
               VpExtent *ret_extent, GError **error)
@@ -137,29 +159,10 @@ vp_image_map (VpImage *image, uint64_t offset, uint64_t length,
                  "%s: an extent of no length", image->file->name);
     return false;
   }
-  Answer answer;
-  if (!resolve (image, offset, length, &answer, error))
+  VpAnswer answer;
+  if (!vp_image_resolve (image, offset, length, &answer, error))
     return false;
-  const VpRun *run = &answer.run;
-  bool stored = run->kind == VP_RUN_DATA || run->kind == VP_RUN_COMPRESSED;
-  uint64_t part = run->length;
-  bool hole = vp_image_find_hole (answer.layer, run, &part);
-  bool unknown =
-      run->kind == VP_RUN_UNALLOCATED && answer.layer->backing_missing;
-  *ret_extent = (VpExtent){
-    .start = offset,
-    .length = part,
-    /* Past the end of a backing image nobody holds it, and it was the layer
-     * above that said so by being longer. */
-    .depth = answer.depth - (answer.past_end ? 1 : 0),
-    .present = run->kind != VP_RUN_UNALLOCATED && !answer.past_end,
-    .zero = hole || (!stored && !unknown),
-    .data = stored,
-    .compressed = run->kind == VP_RUN_COMPRESSED,
-    .has_offset = run->file && run->kind != VP_RUN_COMPRESSED,
-    .offset = run->offset,
-    .filename = run->file ? run->file->name : answer.layer->file->name,
-  };
+  vp_image_describe (&answer, offset, ret_extent);
   return true;
 }
 
@@ -182,9 +185,9 @@ fill_old (VpImage *image, const VpPlace *place, uint64_t guest, uint64_t len,
                             error);
 }
 
-static bool
-fill_place (VpImage *image, const VpPlace *place, const uint8_t *from,
-            size_t len, GError **error)
+bool
+vp_image_fill_place (VpImage *image, const VpPlace *place, const uint8_t *from,
+                     size_t len, GError **error)
 {
   uint64_t end = place->guest + place->length;
   return fill_old (image, place, place->guest, place->head, error) &&
@@ -206,7 +209,7 @@ write_bytes (VpImage *image, uint64_t offset, const uint8_t *from, size_t len,
     uint64_t part = place.length - place.head - place.tail;
     g_return_val_if_fail (
         part > 0 && part <= len && place.guest + place.head == offset, false);
-    if (!fill_place (image, &place, from, (size_t) part, error)) {
+    if (!vp_image_fill_place (image, &place, from, (size_t) part, error)) {
       if (!place.in_place && format->unreserve)
         format->unreserve (image->state, &place);
       return false;
@@ -314,8 +317,8 @@ write_zeros (VpImage *image, uint64_t offset, uint64_t length, bool check,
     uint64_t part = MIN (length, sizeof zeros);
     bool zero = false;
     if (check) {
-      Answer answer;
-      if (!resolve (image, offset, part, &answer, error))
+      VpAnswer answer;
+      if (!vp_image_resolve (image, offset, part, &answer, error))
         return false;
       part = answer.run.length;
       zero = answer.run.kind != VP_RUN_DATA &&

@@ -5,6 +5,7 @@
 
 #include "tests/storage/fake-file.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "storage/error.h"
@@ -13,14 +14,35 @@
 
 typedef struct {
   VpFile parent;
+  pthread_mutex_t lock; /* threads of a pipeline meet here */
   uint8_t *bytes;
   uint64_t size, capacity, limit;
   unsigned fail_at, count;
   bool forever, failed;
+  uint64_t bad_offset, bad_length;
   GPtrArray *log;
   VpFile *joined; /* a reference */
   VpFile *main;   /* borrowed */
 } FakeFile;
+
+/* To the end of the block.  Not GLib's, which the thread sanitizer cannot see
+ * through. */
+static void
+unlock (pthread_mutex_t **lock)
+{
+  (void) pthread_mutex_unlock (*lock);
+}
+
+static pthread_mutex_t *
+lock_file (FakeFile *fake)
+{
+  (void) pthread_mutex_lock (&fake->lock);
+  return &fake->lock;
+}
+
+#define LOCKED(fake)                                                           \
+  __attribute__ ((cleanup (unlock), unused)) pthread_mutex_t *locked =         \
+      lock_file (fake)
 
 static bool
 resize (FakeFile *fake, uint64_t size, GError **error)
@@ -84,6 +106,13 @@ fake_read (VpFile *file, uint64_t offset, void *buffer, size_t len,
            GError **error)
 {
   FakeFile *fake = (FakeFile *) file;
+  LOCKED (fake);
+  if (fake->bad_length > 0 && offset < fake->bad_offset + fake->bad_length &&
+      offset + len > fake->bad_offset) {
+    g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_IO,
+                 "%s: a read was made to fail", fake->parent.name);
+    return false;
+  }
   size_t have =
       offset < fake->size ? (size_t) MIN (len, fake->size - offset) : 0;
   if (have > 0)
@@ -107,6 +136,7 @@ fake_write (VpFile *file, uint64_t offset, const void *buffer, size_t len,
             GError **error)
 {
   FakeFile *fake = (FakeFile *) file;
+  LOCKED (fake);
   return enter (fake, FAKE_WRITE, offset, len, buffer, error) &&
          put (fake, offset, buffer, len, error);
 }
@@ -122,6 +152,7 @@ static bool
 fake_punch (VpFile *file, uint64_t offset, uint64_t length, GError **error)
 {
   FakeFile *fake = (FakeFile *) file;
+  LOCKED (fake);
   if (!enter (fake, FAKE_PUNCH, offset, length, NULL, error))
     return false;
   wipe (fake, offset, length);
@@ -132,6 +163,7 @@ static bool
 fake_truncate (VpFile *file, uint64_t size, GError **error)
 {
   FakeFile *fake = (FakeFile *) file;
+  LOCKED (fake);
   return enter (fake, FAKE_TRUNCATE, 0, size, NULL, error) &&
          resize (fake, size, error);
 }
@@ -139,13 +171,17 @@ fake_truncate (VpFile *file, uint64_t size, GError **error)
 static bool
 fake_flush (VpFile *file, GError **error)
 {
-  return enter ((FakeFile *) file, FAKE_FLUSH, 0, 0, NULL, error);
+  FakeFile *fake = (FakeFile *) file;
+  LOCKED (fake);
+  return enter (fake, FAKE_FLUSH, 0, 0, NULL, error);
 }
 
 static bool
 fake_get_size (VpFile *file, uint64_t *ret_size, GError **error)
 {
-  *ret_size = ((FakeFile *) file)->size;
+  FakeFile *fake = (FakeFile *) file;
+  LOCKED (fake);
+  *ret_size = fake->size;
   return true;
 }
 
@@ -155,6 +191,7 @@ fake_extent (VpFile *file, uint64_t offset, uint64_t length, bool *ret_data,
              uint64_t *ret_length, GError **error)
 {
   FakeFile *fake = (FakeFile *) file;
+  LOCKED (fake);
   uint64_t at = offset, end = MIN (offset + length, fake->size);
   bool first = true;
   *ret_data = false;
@@ -182,6 +219,7 @@ static void
 fake_close (VpFile *file)
 {
   FakeFile *fake = (FakeFile *) file;
+  (void) pthread_mutex_destroy (&fake->lock);
   g_free (fake->bytes);
   if (fake->joined)
     ((FakeFile *) fake->joined)->main = NULL;
@@ -204,6 +242,7 @@ VpFile *
 fake_file_new (const char *name)
 {
   FakeFile *fake = g_new0 (FakeFile, 1);
+  (void) pthread_mutex_init (&fake->lock, NULL);
   fake->limit = MAX_SIZE;
   vp_file_init (&fake->parent, &fake_class, name, true);
   return &fake->parent;
@@ -260,6 +299,13 @@ fake_file_fail (VpFile *file, unsigned nth, bool forever)
   fake->count = 0;
   fake->forever = forever;
   fake->failed = false;
+}
+
+void
+fake_file_fail_reads (VpFile *file, uint64_t offset, uint64_t length)
+{
+  ((FakeFile *) file)->bad_offset = offset;
+  ((FakeFile *) file)->bad_length = length;
 }
 
 unsigned

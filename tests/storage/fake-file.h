@@ -28,6 +28,8 @@ void fake_file_limit (VpFile *file, uint64_t limit);
 /* The nth change from now on fails (1: the next one); 0: none.  forever: and
  * all after it. */
 void fake_file_fail (VpFile *file, unsigned nth, bool forever);
+/* Reads that touch the range fail.  length 0: none. */
+void fake_file_fail_reads (VpFile *file, uint64_t offset, uint64_t length);
 /* Changes seen since fake_file_fail (). */
 unsigned fake_file_count (VpFile *file);
 bool fake_file_has_failed (VpFile *file);

@@ -84,6 +84,11 @@ LONG_TESTS += tests/storage/test-snapshot
 tests_storage_test_snapshot_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_snapshot_LDADD = $(engine_ldadd)
 
+check_PROGRAMS += tests/storage/test-copy
+TESTS += tests/storage/test-copy
+tests_storage_test_copy_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_copy_LDADD = $(engine_ldadd)
+
 check_PROGRAMS += tests/storage/test-crash
 TESTS += tests/storage/test-crash
 tests_storage_test_crash_CPPFLAGS = $(engine_cppflags)
@@ -121,7 +126,7 @@ tests_storage_test_fuzz_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_fuzz_LDADD = $(engine_ldadd)
 
 LONG_TESTS += tests/storage/test-image tests/storage/test-crash \
-	tests/storage/test-packed \
+	tests/storage/test-packed tests/storage/test-copy \
 	tests/storage/test-samples tests/storage/test-interop
 
 check_PROGRAMS += tests/storage/test-qcow2-header
