@@ -48,6 +48,15 @@ compare_bytes (Compare *compare, const VpExtent *a, const VpExtent *b,
   return differs (compare, VP_COMPARE_CONTENT, offset + at);
 }
 
+/* Strictly the same: whether it is held here, reads as zeros, is stored, and
+ * can be named by an offset (what is packed cannot). */
+static bool
+same_status (const VpExtent *a, const VpExtent *b)
+{
+  return a->present == b->present && a->zero == b->zero && a->data == b->data &&
+         a->has_offset == b->has_offset;
+}
+
 static bool
 compare_step (Compare *compare, uint64_t offset, uint64_t length,
               uint64_t *ret_done, GError **error)
@@ -58,7 +67,7 @@ compare_step (Compare *compare, uint64_t offset, uint64_t length,
     return false;
   uint64_t step = b.length;
   *ret_done = step;
-  if (compare->strict && a.present != b.present)
+  if (compare->strict && !same_status (&a, &b))
     return differs (compare, VP_COMPARE_STATUS, offset);
   if (a.zero && b.zero)
     return true;

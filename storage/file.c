@@ -514,9 +514,7 @@ inspect (PosixFile *posix, VpFileFlags flags, GError **error)
     return could_not_open (name, errno, error);
   if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode)) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
-                 "Could not open '%s': neither a regular file nor a block "
-                 "device",
-                 name);
+                 "'file' driver requires '%s' to be a regular file", name);
     return false;
   }
   int mode = fcntl (posix->fd, F_GETFL);

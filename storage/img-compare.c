@@ -49,8 +49,10 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     case 'f': arguments->formats[0] = optarg; break;
     case 'F': arguments->formats[1] = optarg; break;
     case 'T':
-      if (!vp_img_parse_cache (optarg, "source cache"))
+      if (!vp_img_parse_cache (optarg, "source cache")) {
+        *ret_status = STATUS_OPEN;
         return false;
+      }
       break;
     case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
     case 'P':

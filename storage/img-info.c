@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "storage/error.h"
+#include "storage/img-facts.h"
 #include "storage/img-names.h"
 #include "storage/img.h"
 
@@ -64,55 +65,58 @@ snapshots_to_json (VpJson *json, const GPtrArray *snapshots)
   vp_json_close (json);
 }
 
-static bool
-has_bitmaps (const VpImageInfo *info)
+static void
+tell_bitmaps (VpImgFacts *facts, const GPtrArray *bitmaps)
 {
-  return info->bitmaps != NULL && info->bitmaps->len > 0;
+  vp_img_facts_open_list (facts, "bitmaps");
+  for (unsigned i = 0; i < bitmaps->len; i++) {
+    const VpBitmapFacts *bitmap = g_ptr_array_index (bitmaps, i);
+    vp_img_facts_open_object (facts, NULL);
+    vp_img_facts_open_list (facts, "flags");
+    if (bitmap->in_use)
+      vp_img_facts_string (facts, NULL, "in-use");
+    if (bitmap->enabled)
+      vp_img_facts_string (facts, NULL, "auto");
+    vp_img_facts_close (facts);
+    vp_img_facts_string (facts, "name", bitmap->name);
+    vp_img_facts_uint (facts, "granularity", bitmap->granularity);
+    vp_img_facts_close (facts);
+  }
+  vp_img_facts_close (facts);
 }
 
+/* What only this format has, in the order that readers know. */
 static void
-bitmaps_to_json (VpJson *json, const GPtrArray *bitmaps)
+tell_specifics (VpImgFacts *facts, const VpImageInfo *info)
 {
-  vp_json_open_array (json, "bitmaps");
-  for (unsigned i = 0; i < bitmaps->len; i++) {
-    const VpBitmapFacts *facts = g_ptr_array_index (bitmaps, i);
-    vp_json_open_object (json, NULL);
-    vp_json_open_array (json, "flags");
-    if (facts->in_use)
-      vp_json_string (json, NULL, "in-use");
-    if (facts->enabled)
-      vp_json_string (json, NULL, "auto");
-    vp_json_close (json);
-    vp_json_string (json, "name", facts->name);
-    vp_json_uint (json, "granularity", facts->granularity);
-    vp_json_close (json);
+  bool new_enough = strcmp (info->compat, "0.10") != 0;
+
+  vp_img_facts_string (facts, "compat", info->compat);
+  vp_img_facts_string (facts, "compression-type", info->compression_type);
+  if (new_enough)
+    vp_img_facts_bool (facts, "lazy-refcounts", info->lazy_refcounts);
+  if (info->bitmaps != NULL && info->bitmaps->len > 0)
+    tell_bitmaps (facts, info->bitmaps);
+  vp_img_facts_uint (facts, "refcount-bits", info->refcount_bits);
+  if (info->data_file != NULL) {
+    vp_img_facts_string (facts, "data-file", info->data_file);
+    vp_img_facts_bool (facts, "data-file-raw", info->data_file_raw);
   }
-  vp_json_close (json);
+  if (new_enough) {
+    vp_img_facts_bool (facts, "corrupt", info->corrupt);
+    vp_img_facts_bool (facts, "extended-l2", info->extended_l2);
+  }
 }
 
 static void
 specifics_to_json (VpJson *json, const VpImageInfo *info)
 {
-  bool new_enough = strcmp (info->compat, "0.10") != 0;
+  g_autoptr (VpImgFacts) facts = vp_img_facts_new (json, 0);
 
   vp_json_open_object (json, "format-specific");
   vp_json_string (json, "type", info->format);
   vp_json_open_object (json, "data");
-  vp_json_string (json, "compat", info->compat);
-  if (info->data_file != NULL)
-    vp_json_string (json, "data-file", info->data_file);
-  vp_json_string (json, "compression-type", info->compression_type);
-  if (new_enough)
-    vp_json_bool (json, "lazy-refcounts", info->lazy_refcounts);
-  if (has_bitmaps (info))
-    bitmaps_to_json (json, info->bitmaps);
-  if (info->data_file != NULL)
-    vp_json_bool (json, "data-file-raw", info->data_file_raw);
-  vp_json_uint (json, "refcount-bits", info->refcount_bits);
-  if (new_enough) {
-    vp_json_bool (json, "corrupt", info->corrupt);
-    vp_json_bool (json, "extended-l2", info->extended_l2);
-  }
+  tell_specifics (facts, info);
   vp_json_close (json);
   vp_json_close (json);
 }
@@ -177,12 +181,6 @@ vp_img_print_snapshots (const GPtrArray *snapshots, unsigned most)
     printf ("(%u more)\n", snapshots->len - most);
 }
 
-static const char *
-truth (bool value)
-{
-  return value ? "true" : "false";
-}
-
 /* A line with words that the image brought. */
 static void
 print_found (const char *label, const char *words)
@@ -193,41 +191,12 @@ print_found (const char *label, const char *words)
 }
 
 static void
-print_bitmaps (const GPtrArray *bitmaps)
-{
-  printf ("    bitmaps:\n");
-  for (unsigned i = 0; i < bitmaps->len; i++) {
-    const VpBitmapFacts *facts = g_ptr_array_index (bitmaps, i);
-    unsigned n = 0;
-    printf ("        [%u]:\n            flags:\n", i);
-    if (facts->in_use)
-      printf ("                [%u]: in-use\n", n++);
-    if (facts->enabled)
-      printf ("                [%u]: auto\n", n++);
-    print_found ("            name", facts->name);
-    printf ("            granularity: %" PRIu64 "\n", facts->granularity);
-  }
-}
-
-static void
 print_specifics (const VpImageInfo *info)
 {
-  bool new_enough = strcmp (info->compat, "0.10") != 0;
+  g_autoptr (VpImgFacts) facts = vp_img_facts_new (NULL, 4);
 
-  printf ("Format specific information:\n    compat: %s\n", info->compat);
-  if (info->data_file != NULL)
-    print_found ("    data file", info->data_file);
-  printf ("    compression type: %s\n", info->compression_type);
-  if (new_enough)
-    printf ("    lazy refcounts: %s\n", truth (info->lazy_refcounts));
-  if (has_bitmaps (info))
-    print_bitmaps (info->bitmaps);
-  if (info->data_file != NULL)
-    printf ("    data file raw: %s\n", truth (info->data_file_raw));
-  printf ("    refcount bits: %u\n", info->refcount_bits);
-  if (new_enough)
-    printf ("    corrupt: %s\n    extended l2: %s\n", truth (info->corrupt),
-            truth (info->extended_l2));
+  printf ("Format specific information:\n");
+  tell_specifics (facts, info);
 }
 
 static void
@@ -329,7 +298,7 @@ add_layer (GPtrArray *layers, const Arguments *arguments, VpFile *file,
   }
 
   Layer *layer = g_new0 (Layer, 1);
-  layer->filename = g_strdup (filename);
+  layer->filename = g_strdup (vp_image_get_name (image));
   layer->id = file->id;
   g_ptr_array_add (layers, layer);
   return vp_image_get_info (image, &layer->info, error);

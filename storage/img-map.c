@@ -132,8 +132,11 @@ print_map (VpImage *image, const Arguments *arguments, GError **error)
   }
   if (pending.length > 0 && !print_extent (arguments, &pending, first, error))
     return false;
+  /* Nothing lies past the end; a list of nothing would be no list to some. */
+  if (pending.length == 0 && arguments->output == VP_IMG_JSON)
+    print_json (&(VpExtent){ .start = arguments->start }, true);
   if (arguments->output == VP_IMG_JSON)
-    printf ("%s]\n", pending.length > 0 ? "" : "[");
+    printf ("]\n");
   return true;
 }
 

@@ -79,7 +79,8 @@ vprov_img_SOURCES += storage/img-names.c storage/img-names.h \
 	storage/json-read.c storage/json-read.h
 
 vprov_img_SOURCES += storage/img-progress.c
-vprov_img_SOURCES += storage/img-bench.c
+vprov_img_SOURCES += storage/img-bench.c storage/img-facts.c \
+	storage/img-facts.h
 vprov_img_SOURCES += storage/img-measure.c storage/img-dd.c \
 	storage/img-commit.c storage/img-rebase.c \
 	storage/img-options.c storage/img-options.h

@@ -84,11 +84,11 @@ check_geometry (Qcow2 *q, GError **error)
     return qcow2_corrupt (q, error, "Reference count entry width too large");
   q->refblock_bits = h->cluster_bits + 3 - h->refcount_order;
   if (h->size > VP_MAX_VIRTUAL_SIZE)
-    return qcow2_corrupt (q, error, "the virtual size is too large");
+    return qcow2_corrupt (q, error, "Image is too big");
   return true;
 }
 
-/* The name that the image itself has for a bit, or its number. */
+/* The name that the image itself has for a bit; NULL: none. */
 static char *
 feature_name (const uint8_t *head, size_t len, uint64_t start, unsigned bit)
 {
@@ -106,7 +106,34 @@ feature_name (const uint8_t *head, size_t len, uint64_t start, unsigned bit)
       }
     at += vp_round_up (ext_len, 8);
   }
-  return g_strdup_printf ("bit %u", bit);
+  return NULL;
+}
+
+/* By the image's own names, and what has none as a number. */
+static bool
+unknown_features (Qcow2 *q, uint64_t unknown, const uint8_t *head, size_t len,
+                  GError **error)
+{
+  g_autoptr (GString) names = g_string_new (NULL);
+  uint64_t unnamed = 0;
+  for (uint64_t bits = unknown; bits; bits &= bits - 1) {
+    unsigned bit = (unsigned) __builtin_ctzll (bits);
+    g_autofree char *name =
+        feature_name (head, len, q->header.header_length, bit);
+    if (name)
+      g_string_append_printf (names, "%s%s", names->len ? ", " : "", name);
+    else
+      unnamed |= UINT64_C (1) << bit;
+  }
+  if (unnamed)
+    g_string_append_printf (names,
+                            "%sUnknown incompatible feature: "
+                            "%" G_GINT64_MODIFIER "x",
+                            names->len ? ", " : "", unnamed);
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+               "%s: Unsupported qcow2 feature(s): %s", q->file->name,
+               names->str);
+  return false;
 }
 
 static bool
@@ -118,14 +145,8 @@ check_features (Qcow2 *q, const uint8_t *head, size_t len, GError **error)
                    QCOW2_INCOMPATIBLE_DATA_FILE |
                    QCOW2_INCOMPATIBLE_EXTENDED_L2;
   uint64_t unknown = h->incompatible & ~known;
-  if (unknown) {
-    g_autofree char *name = feature_name (head, len, h->header_length,
-                                          (unsigned) __builtin_ctzll (unknown));
-    g_autofree char *what = g_strdup_printf (
-        "incompatible feature \"%s\" (0x%" G_GINT64_MODIFIER "x) is", name,
-        unknown);
-    return unsupported (q, error, what);
-  }
+  if (unknown)
+    return unknown_features (q, unknown, head, len, error);
   if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
     qcow2_expect_data_file (q);
   if (h->crypt_method > 2)
