@@ -332,7 +332,8 @@ look_at_backing (const char *name, VpCreateOptions *options, VpOpener *opener,
   const char *format = NULL;
   g_autoptr (VpFile) file = pass_gate (opener, &claim, &format, error);
   g_autoptr (VpImage) backing =
-      file ? vp_image_open_file (file, format, 0, opener, error) : NULL;
+      file ? vp_image_open_file (file, format, VP_IMAGE_NO_IO, opener, error)
+           : NULL;
   if (!backing) {
     g_prefix_error (error, "Could not open backing file: ");
     return false;

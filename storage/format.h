@@ -28,6 +28,7 @@
 #include "storage/codec.h"
 #include "storage/file.h"
 #include "storage/layout.h"
+#include "storage/luks.h"
 #include "storage/progress.h"
 
 /* Limits, in one place.  Ours are at or under those of the field, so that
@@ -65,6 +66,11 @@ typedef struct {
   uint64_t packed; /* most bytes that they can take in file */
   size_t unit;     /* bytes of the whole unit, unpacked */
   size_t skip;     /* bytes of it before the run's first */
+  /* How it is encrypted; borrowed from the driver; NULL: is not.
+   * crypt_offset / 512 is the number of the sector that holds the first
+   * byte, and both offsets agree in what is below 512. */
+  VpCrypt *crypt;
+  uint64_t crypt_offset;
 } VpRun;
 
 /* A place for guest bytes [guest, guest + length).  Where in_place is false
@@ -78,6 +84,8 @@ typedef struct {
   uint64_t head, tail;
   bool in_place;
   uint64_t packed; /* from reserve_packed: bytes in file; else 0 */
+  VpCrypt *crypt;  /* as in VpRun, for the byte at offset */
+  uint64_t crypt_offset;
 } VpPlace;
 
 /* How a format packs its units. */
@@ -115,8 +123,10 @@ typedef struct {
   uint64_t file_size; /* length of the file */
   uint64_t used_size; /* what it takes up on the disk */
   char *backing_name, *backing_format;
-  bool dirty;     /* was not closed well; wants a check */
-  bool encrypted; /* recognised, not readable yet */
+  bool dirty; /* was not closed well; wants a check */
+  bool encrypted;
+  const char *encrypt_format; /* "aes", "luks"; NULL: is not encrypted */
+  VpLuksInfo *luks;           /* NULL: not that, or its header is broken */
   /* qcow2; compat is NULL elsewhere */
   const char *compat;           /* "0.10", "1.1" */
   const char *compression_type; /* "zlib", "zstd" */
@@ -142,6 +152,15 @@ typedef enum {
   VP_PREALLOCATION_FULL,
 } VpPreallocation;
 
+/* As they are written behind "encrypt."; NULL: the default. */
+typedef struct {
+  bool legacy; /* "encryption=on": format aes */
+  const char *format, *key_secret;
+  const char *cipher_alg, *cipher_mode, *hash_alg, *ivgen_alg, *ivgen_hash_alg;
+  const char *iter_time;
+  const VpSecrets *secrets; /* where key_secret is looked up; borrowed */
+} VpEncryptOptions;
+
 /* Start from VP_CREATE_OPTIONS_INIT; set members, or text by
  * vp_create_options_set ().  Strings are borrowed unless set by text. */
 typedef struct {
@@ -160,6 +179,7 @@ typedef struct {
   const char *data_name;
   VpFile *data_file;
   bool data_file_raw; /* ... and stays a raw image of its own */
+  VpEncryptOptions encrypt;
 } VpCreateOptions;
 
 #define VP_CREATE_OPTIONS_INIT                                                 \

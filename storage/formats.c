@@ -268,6 +268,30 @@ set_refcount_bits (VpCreateOptions *options, const char *name,
   return true;
 }
 
+static bool
+set_encrypt (VpEncryptOptions *encrypt, const char *name, const char *value)
+{
+  const struct {
+    const char *name;
+    const char **to;
+  } known[] = {
+    { "encrypt.format", &encrypt->format },
+    { "encrypt.key-secret", &encrypt->key_secret },
+    { "encrypt.cipher-alg", &encrypt->cipher_alg },
+    { "encrypt.cipher-mode", &encrypt->cipher_mode },
+    { "encrypt.hash-alg", &encrypt->hash_alg },
+    { "encrypt.ivgen-alg", &encrypt->ivgen_alg },
+    { "encrypt.ivgen-hash-alg", &encrypt->ivgen_hash_alg },
+    { "encrypt.iter-time", &encrypt->iter_time },
+  };
+  for (size_t i = 0; i < G_N_ELEMENTS (known); i++)
+    if (strcmp (known[i].name, name) == 0) {
+      *known[i].to = value;
+      return true;
+    }
+  return false;
+}
+
 bool
 vp_create_options_set (VpCreateOptions *options, const VpFormat *format,
                        const char *name, const char *value, GError **error)
@@ -304,7 +328,9 @@ vp_create_options_set (VpCreateOptions *options, const VpFormat *format,
     return parse_bool (name, value, &options->extended_l2, error);
   else if (strcmp (name, "compression_type") == 0)
     return set_compression (options, name, value, error);
-  else
+  else if (strcmp (name, "encryption") == 0)
+    return parse_bool (name, value, &options->encrypt.legacy, error);
+  else if (!set_encrypt (&options->encrypt, name, value))
     return refuse_on (name, value, error);
   return true;
 }

@@ -142,7 +142,7 @@ vp_image_describe (const VpAnswer *answer, uint64_t offset,
     .zero = hole || (!stored && !unknown),
     .data = stored,
     .compressed = run->kind == VP_RUN_COMPRESSED,
-    .has_offset = run->file && run->kind != VP_RUN_COMPRESSED,
+    .has_offset = run->file && run->kind != VP_RUN_COMPRESSED && !run->crypt,
     .offset = run->offset,
     .filename = run->file ? run->file->name : answer->layer->file->name,
   };
@@ -563,5 +563,6 @@ vp_image_info_clear (VpImageInfo *info)
   g_clear_pointer (&info->backing_name, g_free);
   g_clear_pointer (&info->backing_format, g_free);
   g_clear_pointer (&info->data_file, g_free);
+  g_clear_pointer (&info->luks, g_free);
   g_clear_pointer (&info->snapshots, g_ptr_array_unref);
 }

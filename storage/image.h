@@ -144,7 +144,7 @@ typedef struct {
   bool zero;       /* reads as zeros */
   bool data;       /* bytes are stored */
   bool compressed; /* ... packed */
-  bool has_offset;
+  bool has_offset; /* these bytes can be read there as they are */
   uint64_t offset;      /* in the file of that layer */
   const char *filename; /* of that layer; borrowed from the image */
 } VpExtent;

@@ -226,6 +226,7 @@ find_options (const Arguments *arguments, const VpFormat *format,
 {
   uint64_t backing_size;
 
+  options->encrypt.secrets = arguments->access.secrets;
   if (!vp_img_set_options (options, format, arguments->pairs, error) ||
       !vp_img_set_backing (options, format, arguments->backing,
                            arguments->backing_format, error))
@@ -288,9 +289,8 @@ convert_into_new (const Arguments *arguments, VpImage *source)
   }
 
   VpOpener opener = vp_opener_person (0);
-  g_autoptr (VpImage) target = vp_image_open_fd (
-      file.fd, arguments->target, format->name,
-      VP_IMAGE_WRITABLE | VP_IMAGE_UNORDERED, &opener, &error);
+  g_autoptr (VpImage) target =
+      vp_img_target_open_image (&file, format, &options, &opener, &error);
   if (target == NULL)
     return vp_img_fail_open (arguments->target, error, 1);
   VpCopyOptions copy_options = arguments->copy;

@@ -77,8 +77,7 @@ vp_img_find_backing (const char *filename, const VpCreateOptions *options,
   g_autoptr (VpImage) image = NULL;
 
   if (file != NULL)
-    image =
-        vp_image_open_file (file, format, VP_IMAGE_READ_ONLY, &opener, error);
+    image = vp_image_open_file (file, format, VP_IMAGE_NO_IO, &opener, error);
   if (image == NULL) {
     vp_img_prefix_reason (file != NULL ? file->name : options->backing_name, "",
                           error);
@@ -207,6 +206,7 @@ make (const Arguments *arguments, const VpFormat *format,
   uint64_t size = options->size;
   bool opened = false;
 
+  options->encrypt.secrets = arguments->access.secrets;
   if (!vp_img_set_options (options, format, arguments->pairs, error) ||
       !vp_img_set_backing (options, format, NULL, arguments->backing_format,
                            error))

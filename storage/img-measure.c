@@ -142,6 +142,7 @@ measure (const Arguments *arguments)
     if (source == NULL)
       return vp_img_fail_open (arguments->source, error, 1);
   }
+  options.encrypt.secrets = arguments->access.secrets;
   if (!vp_img_set_options (&options, format, arguments->pairs, &error))
     return vp_img_fail_options (format, error);
   options.size = arguments->size; /* the one in -o is the option's own affair */

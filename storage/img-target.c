@@ -77,15 +77,34 @@ vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
 }
 
 VpImage *
+vp_img_target_open_image (const VpImgTarget *target, const VpFormat *format,
+                          const VpCreateOptions *options, VpOpener *opener,
+                          GError **error)
+{
+  const VpEncryptOptions *encrypt = &options->encrypt;
+  VpOpenOptions how = { .format = format->name,
+                        .flags = VP_IMAGE_WRITABLE | VP_IMAGE_UNORDERED,
+                        .opener = opener };
+  g_autoptr (VpFile) file =
+      vp_file_open_fd (target->fd, target->path, VP_FILE_WRITABLE, error);
+
+  if (file == NULL)
+    return NULL;
+  if (encrypt->key_secret != NULL &&
+      (how.key = vp_secrets_find (encrypt->secrets, encrypt->key_secret,
+                                  error)) == NULL)
+    return NULL;
+  return vp_image_open_with (file, &how, error);
+}
+
+VpImage *
 vp_img_target_make (const VpImgTarget *target, const VpFormat *format,
                     const VpCreateOptions *options, VpOpener *opener,
                     GError **error)
 {
   if (!vp_img_target_create (target, format, options, error))
     return NULL;
-  return vp_image_open_fd (target->fd, target->path, format->name,
-                           VP_IMAGE_WRITABLE | VP_IMAGE_UNORDERED, opener,
-                           error);
+  return vp_img_target_open_image (target, format, options, opener, error);
 }
 
 int

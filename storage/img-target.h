@@ -32,6 +32,12 @@ bool vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
 VpImage *vp_img_target_make (const VpImgTarget *target, const VpFormat *format,
                              const VpCreateOptions *options, VpOpener *opener,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Opens the new image, with the key that options name. */
+VpImage *vp_img_target_open_image (const VpImgTarget *target,
+                                   const VpFormat *format,
+                                   const VpCreateOptions *options,
+                                   VpOpener *opener,
+                                   GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Says that it failed, and what is left of an old file or a device. */
 int vp_img_target_fail (const VpImgTarget *target, const GError *error);
 /* Names it; a file that came to be there meanwhile is not replaced. */

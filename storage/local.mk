@@ -84,3 +84,6 @@ vprov_img_SOURCES += storage/img-bench.c storage/img-facts.c \
 vprov_img_SOURCES += storage/img-measure.c storage/img-dd.c \
 	storage/img-commit.c storage/img-rebase.c \
 	storage/img-options.c storage/img-options.h
+libvprov_image_la_SOURCES += storage/crypt.c storage/crypt.h storage/luks.c \
+	storage/luks.h storage/luks-header.c storage/luks-header.h
+libvprov_image_la_SOURCES += storage/qcow2-crypt.c

@@ -247,6 +247,7 @@ qcow2_count_all (Qcow2Check *check, bool refcounts, GError **error)
       !count_l1_tables (check, error) ||
       !qcow2_count_range (check, h->snapshots_offset,
                           q->snapshots_end - h->snapshots_offset, 1, error) ||
+      !qcow2_count_range (check, q->luks_offset, q->luks_length, 1, error) ||
       !count_bitmaps (check, error))
     return false;
   if (refcounts && (!qcow2_count_range (check, h->reftable_offset,

@@ -23,9 +23,10 @@ typedef struct {
   uint64_t l1_entries;
   uint64_t clusters; /* of the guest, that L2 names */
   /* Clusters. */
-  uint64_t reftable, refblocks, l1, l2, data, total;
+  uint64_t reftable, refblocks, l1, luks, l2, data, total;
   bool mapped; /* preallocated */
   bool extended, external;
+  Qcow2CryptPlan crypt;
 } Plan;
 
 static bool
@@ -90,6 +91,28 @@ check_options (const VpCreateOptions *options, const Plan *plan, GError **error)
   return true;
 }
 
+/* Places that were never written decrypt to noise; an entry can say that they
+ * are zero in version 3 only. */
+static bool
+check_crypt (const VpCreateOptions *options, const Plan *plan, GError **error)
+{
+  if (!plan->crypt.method)
+    return true;
+  if (options->data_file_raw)
+    return usage (error, "Encryption cannot be combined with data_file_raw: "
+                         "the data file would not read as the disk does");
+  return !plan->mapped || plan->version >= 3 ||
+         usage (error, "Preallocation of encrypted images requires "
+                       "compatibility level 1.1 or above (use version=v3 or "
+                       "greater)");
+}
+
+static uint64_t
+luks_offset (const Plan *plan)
+{
+  return (1 + plan->reftable + plan->refblocks + plan->l1) * plan->cluster_size;
+}
+
 static bool
 make_plan (const VpCreateOptions *options, Plan *plan, GError **error)
 {
@@ -101,7 +124,9 @@ make_plan (const VpCreateOptions *options, Plan *plan, GError **error)
   plan->mapped =
       options->preallocation != VP_PREALLOCATION_OFF || options->data_file_raw;
   plan->external = options->data_name != NULL;
-  if (!check_options (options, plan, error))
+  if (!check_options (options, plan, error) ||
+      !qcow2_plan_crypt (options, &plan->crypt, error) ||
+      !check_crypt (options, plan, error))
     return false;
   plan->cluster_bits = (unsigned) __builtin_ctzll (plan->cluster_size);
   plan->refcount_order = options->refcount_bits
@@ -120,10 +145,11 @@ make_plan (const VpCreateOptions *options, Plan *plan, GError **error)
   plan->l2 = plan->mapped ? plan->l1_entries : 0;
   plan->clusters = plan->mapped ? clusters : 0;
   plan->data = plan->external ? 0 : plan->clusters;
+  plan->luks = divide_up (plan->crypt.header_length, plan->cluster_size);
 
   /* The counters count themselves too: a fixed point. */
   uint64_t per_block = plan->cluster_size * 8 >> plan->refcount_order;
-  uint64_t rest = 1 + plan->l1 + plan->l2 + plan->data;
+  uint64_t rest = 1 + plan->l1 + plan->luks + plan->l2 + plan->data;
   plan->reftable = plan->refblocks = 1;
   for (;;) {
     plan->total = rest + plan->reftable + plan->refblocks;
@@ -156,6 +182,7 @@ fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
                     .l1_offset = plan->l1_entries ? l1_offset : 0,
                     .reftable_offset = cs,
                     .reftable_clusters = (uint32_t) plan->reftable,
+                    .crypt_method = plan->crypt.method,
                     .refcount_order = plan->refcount_order,
                     .header_length = QCOW2_HEADER_OURS,
                     .compression_type = options->zstd };
@@ -178,6 +205,12 @@ fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
   if (options->data_name)
     qcow2_extensions_set (extensions, QCOW2_EXT_DATA_FILE, options->data_name,
                           strlen (options->data_name));
+  if (plan->luks > 0) {
+    uint8_t where[16];
+    vp_be64_set (where, luks_offset (plan));
+    vp_be64_set (where + 8, plan->crypt.header_length);
+    qcow2_extensions_set (extensions, QCOW2_EXT_CRYPTO, where, sizeof where);
+  }
   if (plan->version >= 3)
     qcow2_extensions_name_features (extensions);
   return qcow2_pack_head (&h, extensions, options->backing_name, head,
@@ -205,6 +238,17 @@ put (VpFile *file, uint64_t *offset, const Plan *plan, const uint8_t *buffer,
   return ok;
 }
 
+/* With subclusters a bitmap behind the pointer says what is zero. */
+static void
+set_pointer (uint8_t *entry, uint64_t offset, uint64_t flags, size_t width)
+{
+  if (width == 16 && flags & QCOW2_ZERO) {
+    vp_be64_set (entry + 8, UINT64_C (0xffffffff) << 32);
+    flags &= ~QCOW2_ZERO;
+  }
+  vp_be64_set (entry, offset | flags);
+}
+
 /* n pointers to clusters in a row, width bytes each, spread over whole
  * clusters. */
 static bool
@@ -220,7 +264,7 @@ write_pointers (VpFile *file, const Plan *plan, uint64_t offset, uint64_t n,
     if (used < size)
       memset (buffer + used, 0, size - used);
     for (size_t at = 0; at < used; at += width, done++)
-      vp_be64_set (buffer + at, (first + done) * cs | flags);
+      set_pointer (buffer + at, (first + done) * cs, flags, width);
     if (!put (file, &offset, plan, buffer, used, error))
       return false;
   }
@@ -263,12 +307,13 @@ write_tables (VpFile *file, const Plan *plan, GError **error)
     return false;
   if (!plan->mapped)
     return true;
-  uint64_t l1 = refblocks + plan->refblocks, l2 = l1 + plan->l1;
+  uint64_t l1 = refblocks + plan->refblocks, l2 = l1 + plan->l1 + plan->luks;
+  uint64_t zero = plan->crypt.method ? QCOW2_ZERO : 0;
   return write_pointers (file, plan, l1 * cs, plan->l2, l2, QCOW2_COPIED, 8,
                          error) &&
          write_pointers (file, plan, l2 * cs, plan->clusters,
-                         plan->external ? 0 : l2 + plan->l2, QCOW2_COPIED,
-                         plan->extended ? 16 : 8, error);
+                         plan->external ? 0 : l2 + plan->l2,
+                         QCOW2_COPIED | zero, plan->extended ? 16 : 8, error);
 }
 
 /* Space for the guest's bytes, in the image or in the data file. */
@@ -320,7 +365,7 @@ qcow2_create (VpFile *file, const VpCreateOptions *options, GError **error)
     return false;
   uint64_t cs = plan.cluster_size, metadata = plan.total - plan.data;
   /* Where the last table ends, as QEMU has it. */
-  uint64_t end = plan.mapped
+  uint64_t end = plan.mapped || plan.luks > 0
                      ? plan.total * cs
                      : (plan.total - plan.l1) * cs + plan.l1_entries * 8;
   g_autofree uint8_t *head = g_malloc0 ((size_t) cs);
@@ -331,6 +376,9 @@ qcow2_create (VpFile *file, const VpCreateOptions *options, GError **error)
   if (file->is_device && !vp_file_zero (file, 0, plan.total * cs, true, error))
     return false;
   if (!write_tables (file, &plan, error) ||
+      (plan.luks > 0 &&
+       !vp_luks_format (file, luks_offset (&plan), &plan.crypt.luks,
+                        plan.crypt.key, error)) ||
       (plan.external && !prepare_data_file (&plan, options, error)) ||
       !preallocate (file, metadata * cs, plan.data * cs, options->preallocation,
                     error))

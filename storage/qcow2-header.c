@@ -152,10 +152,6 @@ check_features (Qcow2 *q, const uint8_t *head, size_t len, GError **error)
   if (h->crypt_method > 2)
     return qcow2_corrupt (q, error, "Unsupported encryption method %" PRIu32,
                           h->crypt_method);
-  if (h->crypt_method)
-    return unsupported (q, error,
-                        h->crypt_method == 1 ? "AES encryption is"
-                                             : "LUKS encryption is");
   bool marked = h->incompatible & QCOW2_INCOMPATIBLE_COMPRESSION;
   if (h->compression_type > 1)
     return unsupported (q, error, "this compression type is");
@@ -191,6 +187,8 @@ load_extension (Qcow2 *q, uint32_t type, const uint8_t *data, uint32_t len,
     q->bitmaps_size = vp_be64_get (data + 8);
     q->bitmaps_offset = vp_be64_get (data + 16);
     return true;
+  case QCOW2_EXT_CRYPTO:
+    return qcow2_load_crypt_extension (q, data, len, error);
   default: /* "Extensions that are not recognized must be ignored" */
     return true;
   }

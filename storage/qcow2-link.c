@@ -271,11 +271,10 @@ find_host (Qcow2 *q, uint64_t guest, Stretch *stretch, uint64_t *ret_host,
   return qcow2_allocate (q, wanted, false, ret_host, &stretch->count, error);
 }
 
-bool
-qcow2_reserve (gpointer state, uint64_t offset, uint64_t length,
-               VpPlace *ret_place, GError **error)
+static bool
+reserve (Qcow2 *q, uint64_t offset, uint64_t length, VpPlace *ret_place,
+         GError **error)
 {
-  Qcow2 *q = state;
   Slot slot;
   Stretch stretch;
   if (!qcow2_record (q, offset, length, error) ||
@@ -327,6 +326,19 @@ qcow2_reserve (gpointer state, uint64_t offset, uint64_t length,
                           .length = end - from,
                           .head = offset - from,
                           .tail = end - to };
+  return true;
+}
+
+bool
+qcow2_reserve (gpointer state, uint64_t offset, uint64_t length,
+               VpPlace *ret_place, GError **error)
+{
+  Qcow2 *q = state;
+  if (!reserve (q, offset, length, ret_place, error))
+    return false;
+  ret_place->crypt = q->crypt;
+  ret_place->crypt_offset =
+      qcow2_crypt_offset (q, ret_place->guest, ret_place->offset);
   return true;
 }
 

@@ -246,6 +246,8 @@ qcow2_map (gpointer state, uint64_t offset, uint64_t length, VpRun *ret_run,
   } else if (kind == VP_RUN_DATA || kind == VP_RUN_ZERO_ALLOCATED) {
     run.file = q->data;
     run.offset = first.host + within;
+    run.crypt = q->crypt;
+    run.crypt_offset = qcow2_crypt_offset (q, offset, run.offset);
   }
   *ret_run = run;
   return true;

@@ -80,7 +80,11 @@ qcow2_footprint (const VpCreateOptions *options, VpFootprint *ret_print,
   if (l2 * L1_ENTRY > VP_MAX_TABLE_SIZE)
     return usage (error, "The image size is too large (try using a larger "
                          "cluster size)");
-  uint64_t rest = 1 + l2 + divide_up (l2 * L1_ENTRY, cs);
+  Qcow2CryptPlan crypt;
+  if (!qcow2_plan_crypt (options, &crypt, error))
+    return false;
+  uint64_t rest = 1 + l2 + divide_up (l2 * L1_ENTRY, cs) +
+                  divide_up (crypt.header_length, cs);
   rest += refcount_clusters (rest + data, cs, bits);
   ret_print->unit = cs;
   ret_print->overhead = rest * cs;

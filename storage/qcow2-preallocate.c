@@ -13,6 +13,8 @@
 
 #include "storage/qcow2.h"
 
+#include "storage/error.h"
+
 typedef struct {
   Qcow2 *q;
   VpPreallocation mode;
@@ -104,6 +106,13 @@ qcow2_preallocate (Qcow2 *q, uint64_t from, uint64_t to, VpPreallocation mode,
   uint64_t per_table = UINT64_C (1) << q->l2_bits;
   uint64_t cluster = from >> q->header.cluster_bits, done;
   uint64_t end = vp_round_up (to, q->cluster_size) >> q->header.cluster_bits;
+  if (q->header.crypt_method != 0 && q->header.version < 3) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                 "%s: encrypted, and of version 2, which cannot name places "
+                 "that read as zeros",
+                 q->file->name);
+    return false;
+  }
   for (; cluster < end; cluster += done) {
     uint64_t most = MIN (end - cluster, per_table - cluster % per_table);
     if (!place_some (&w, cluster << q->header.cluster_bits, most, &done, error))

@@ -222,6 +222,9 @@ claim_all (Qcow2 *q, GError **error)
                      (uint64_t) h->l1_entries * 8, error) ||
        !claim_pointers (q, "an L2 table", qcow2_l1 (q), h->l1_entries, error)))
     return false;
+  if (q->luks_length > 0 && !claim_table (q, "the LUKS header", q->luks_offset,
+                                          q->luks_length, error))
+    return false;
   if (h->n_snapshots > 0 &&
       !claim_table (q, "the snapshot table", h->snapshots_offset,
                     q->snapshots_end - h->snapshots_offset, error))
@@ -295,6 +298,7 @@ qcow2_close (gpointer state)
     return;
   vp_tables_free (q->tables);
   vp_cluster_set_free (q->metadata);
+  qcow2_close_crypt (q);
   g_clear_pointer (&q->snapshots, g_ptr_array_unref);
   g_clear_pointer (&q->bitmaps, g_ptr_array_unref);
   g_clear_pointer (&q->bitmaps_removed, g_array_unref);
@@ -320,7 +324,8 @@ qcow2_open (VpFile *file, VpDriverFlags flags, const VpOpenOptions *options,
   q->snapshots = g_ptr_array_new_with_free_func (qcow2_snapshot_free);
   q->tables = vp_tables_new (file, CACHE_SIZE, !(flags & VP_DRIVER_UNORDERED),
                              qcow2_release, q);
-  if (!qcow2_load_header (q, error) || !load_tables (q, error) ||
+  if (!qcow2_load_header (q, error) ||
+      !qcow2_open_crypt (q, flags, options, error) || !load_tables (q, error) ||
       !qcow2_load_snapshots (q, error) || !qcow2_load_bitmaps (q, error) ||
       (q->writable && !prepare_writing (q, error))) {
     qcow2_close (q);
@@ -390,6 +395,7 @@ qcow2_info (gpointer state, VpImageInfo *info, GError **error)
   info->corrupt = q->header.incompatible & QCOW2_INCOMPATIBLE_CORRUPT;
   info->bitmaps = g_ptr_array_new_with_free_func (bitmap_facts_free);
   qcow2_list_bitmaps (q, info->bitmaps);
+  qcow2_crypt_info (q, info);
   info->snapshots = g_ptr_array_new_with_free_func (snapshot_free);
   for (guint i = 0; i < q->snapshots->len; i++) {
     const Qcow2Snapshot *from = g_ptr_array_index (q->snapshots, i);
@@ -429,7 +435,17 @@ static const VpOption qcow2_options[] = {
   { "data_file", "File name of an external data file" },
   { "data_file_raw", "The external data file must stay valid as a raw image" },
   { "extended_l2", "Extended L2 tables" },
-  { "encryption", "Encrypt the image (only off yet)" },
+  { "encryption", "Encrypt the image with format 'aes'. (Deprecated in favor "
+                  "of encrypt.format=aes)" },
+  { "encrypt.format", "Encrypt the image, format choices: 'aes', 'luks'" },
+  { "encrypt.key-secret",
+    "ID of secret providing qcow AES key or LUKS passphrase" },
+  { "encrypt.cipher-alg", "Name of encryption cipher algorithm" },
+  { "encrypt.cipher-mode", "Name of encryption cipher mode" },
+  { "encrypt.ivgen-alg", "Name of IV generator algorithm" },
+  { "encrypt.ivgen-hash-alg", "Name of IV generator hash algorithm" },
+  { "encrypt.hash-alg", "Name of encryption hash algorithm" },
+  { "encrypt.iter-time", "Time to spend in PBKDF in milliseconds" },
   { NULL, NULL },
 };
 

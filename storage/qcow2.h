@@ -118,11 +118,14 @@ typedef struct {
   GBytes *header_tail;     /* what we do not know of the header, or NULL */
   uint32_t n_bitmaps;
   uint64_t bitmaps_offset, bitmaps_size;
-  GPtrArray *bitmaps;      /* qcow2-bitmap.c */
-  GArray *bitmaps_removed; /* where they were */
-  bool bitmaps_changed;    /* to be stored */
-  bool recording;          /* some bitmap wants to know of changes */
-  uint64_t packed_end;     /* the next packed unit may go here; 0: nowhere */
+  VpCrypt *crypt;                    /* NULL: not encrypted */
+  VpLuks *luks;                      /* NULL: not that, or broken (lenient) */
+  uint64_t luks_offset, luks_length; /* of its header; length 0: none */
+  GPtrArray *bitmaps;                /* qcow2-bitmap.c */
+  GArray *bitmaps_removed;           /* where they were */
+  bool bitmaps_changed;              /* to be stored */
+  bool recording;                    /* some bitmap wants to know of changes */
+  uint64_t packed_end; /* the next packed unit may go here; 0: nowhere */
 } Qcow2;
 
 /* qcow2-header.c */
@@ -393,6 +396,27 @@ bool qcow2_empty (gpointer state, GError **error);
 /* qcow2-measure.c */
 bool qcow2_footprint (const VpCreateOptions *options, VpFootprint *ret_print,
                       GError **error);
+
+/* qcow2-crypt.c */
+bool qcow2_load_crypt_extension (Qcow2 *q, const uint8_t *data, uint32_t len,
+                                 GError **error);
+/* Takes key and encrypt_format of options; changes nothing in the file. */
+bool qcow2_open_crypt (Qcow2 *q, VpDriverFlags flags,
+                       const VpOpenOptions *options, GError **error);
+void qcow2_close_crypt (Qcow2 *q);
+/* The IV's part of a place. */
+uint64_t qcow2_crypt_offset (const Qcow2 *q, uint64_t guest, uint64_t host);
+void qcow2_crypt_info (const Qcow2 *q, VpImageInfo *info);
+/* What creation options say, checked: the method (0: none), and the options of
+ * LUKS; then the bytes that its header takes. */
+typedef struct {
+  uint32_t method; /* as in the header */
+  VpLuksOptions luks;
+  const VpSecret *key;
+  uint64_t header_length; /* LUKS; else 0 */
+} Qcow2CryptPlan;
+bool qcow2_plan_crypt (const VpCreateOptions *options, Qcow2CryptPlan *plan,
+                       GError **error);
 
 /* qcow2-check.c */
 bool qcow2_check (gpointer state, VpRepair repair, const VpProgress *progress,

@@ -11,6 +11,8 @@
 #include "storage/error.h"
 
 #define KINDS 3
+/* That much is encrypted at once, while it is in the processor's cache. */
+#define CRYPT_CHUNK ((size_t) 256 << 10)
 
 struct VpTransfer {
   VpCodec *codecs[KINDS];
@@ -118,13 +120,107 @@ read_packed (VpTransfer *transfer, const VpRun *run, uint8_t *to, size_t len,
   return true;
 }
 
+/* ---- encrypted ---------------------------------------------------------- */
+
+/* How much of len can be done in whole sectors from offset on; 0: a part of
+ * one must be done by itself. */
+static size_t
+whole_sectors (uint64_t offset, size_t len)
+{
+  return offset % VP_CRYPT_SECTOR ? 0 : len - len % VP_CRYPT_SECTOR;
+}
+
+/* The sector that holds offset, and the part of it that counts. */
+typedef struct {
+  uint8_t bytes[VP_CRYPT_SECTOR];
+  size_t skip, len;
+} Sector;
+
+static bool
+read_sector (Sector *sector, VpFile *file, uint64_t offset, VpCrypt *crypt,
+             uint64_t number, size_t len, GError **error)
+{
+  sector->skip = number % VP_CRYPT_SECTOR;
+  sector->len = MIN (len, VP_CRYPT_SECTOR - sector->skip);
+  return vp_file_read (file, offset - sector->skip, sector->bytes,
+                       sizeof sector->bytes, error) &&
+         vp_crypt_decrypt (crypt, number - sector->skip, sector->bytes,
+                           sizeof sector->bytes, error);
+}
+
+static bool
+read_crypted (VpFile *file, uint64_t offset, VpCrypt *crypt, uint64_t number,
+              uint8_t *to, size_t len, GError **error)
+{
+  for (size_t done = 0, part; done < len; done += part) {
+    part = whole_sectors (number + done, len - done);
+    if (part > 0) {
+      if (!vp_file_read (file, offset + done, to + done, part, error) ||
+          !vp_crypt_decrypt (crypt, number + done, to + done, part, error))
+        return false;
+      continue;
+    }
+    Sector sector;
+    if (!read_sector (&sector, file, offset + done, crypt, number + done,
+                      len - done, error))
+      return false;
+    part = sector.len;
+    memcpy (to + done, sector.bytes + sector.skip, part);
+  }
+  return true;
+}
+
+static bool
+write_sectors (VpTransfer *transfer, VpFile *file, uint64_t offset,
+               VpCrypt *crypt, uint64_t number, const uint8_t *from, size_t len,
+               GError **error)
+{
+  grow (&transfer->packed, &transfer->packed_len, len);
+  memcpy (transfer->packed, from, len);
+  return vp_crypt_encrypt (crypt, number, transfer->packed, len, error) &&
+         vp_file_write (file, offset, transfer->packed, len, error);
+}
+
+/* What a new place holds round the written bytes is nonsense until it has been
+ * filled, which the caller does before it is linked. */
+static bool
+write_crypted (VpTransfer *transfer, VpFile *file, uint64_t offset,
+               VpCrypt *crypt, uint64_t number, const uint8_t *from, size_t len,
+               GError **error)
+{
+  for (size_t done = 0, part; done < len; done += part) {
+    part = MIN (whole_sectors (number + done, len - done), CRYPT_CHUNK);
+    if (part > 0) {
+      if (!write_sectors (transfer, file, offset + done, crypt, number + done,
+                          from + done, part, error))
+        return false;
+      continue;
+    }
+    Sector sector;
+    if (!read_sector (&sector, file, offset + done, crypt, number + done,
+                      len - done, error))
+      return false;
+    part = sector.len;
+    memcpy (sector.bytes + sector.skip, from + done, part);
+    if (!write_sectors (transfer, file, offset + done - sector.skip, crypt,
+                        number + done - sector.skip, sector.bytes,
+                        sizeof sector.bytes, error))
+      return false;
+  }
+  return true;
+}
+
+/* ---- either ------------------------------------------------------------- */
+
 bool
 vp_transfer_read (VpTransfer *transfer, const VpRun *run, uint8_t *to,
                   size_t len, GError **error)
 {
   switch (run->kind) {
   case VP_RUN_DATA:
-    return vp_file_read (run->file, run->offset, to, len, error);
+    return run->crypt ? read_crypted (run->file, run->offset, run->crypt,
+                                      run->crypt_offset, to, len, error)
+                      : vp_file_read (run->file, run->offset, to, len, error);
   case VP_RUN_COMPRESSED: return read_packed (transfer, run, to, len, error);
   case VP_RUN_UNALLOCATED:
   case VP_RUN_ZERO:
@@ -137,8 +233,13 @@ bool
 vp_transfer_write (VpTransfer *transfer, const VpPlace *place, uint64_t guest,
                    const uint8_t *from, size_t len, GError **error)
 {
-  return vp_file_write (place->file, place->offset + (guest - place->guest),
-                        from, len, error);
+  uint64_t skip = guest - place->guest;
+  return place->crypt
+             ? write_crypted (transfer, place->file, place->offset + skip,
+                              place->crypt, place->crypt_offset + skip, from,
+                              len, error)
+             : vp_file_write (place->file, place->offset + skip, from, len,
+                              error);
 }
 
 const uint8_t *

@@ -27,8 +27,45 @@ const EngineCase engine_cases[] = {
   { "qcow2-extended", "qcow2", "extended_l2=on,cluster_size=16k", true, true },
   { "qcow2-prealloc", "qcow2", "preallocation=metadata,cluster_size=4k", false,
     true },
+  { "qcow2-aes", "qcow2", "encrypt.format=aes,encrypt.key-secret=key", true,
+    true },
+  { "qcow2-luks", "qcow2",
+    "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=1,"
+    "encrypt.cipher-alg=aes-128,cluster_size=4k",
+    true, true },
   { NULL },
 };
+
+const VpSecrets *
+case_secrets (void)
+{
+  static VpSecrets *secrets;
+  if (secrets)
+    return secrets;
+  g_autoptr (GPtrArray) pairs = g_ptr_array_new ();
+  static const char *const words[] = { "qom-type", "secret", "id",
+                                       "key",      "data",   "geheim" };
+  for (size_t i = 0; i < G_N_ELEMENTS (words); i++)
+    g_ptr_array_add (pairs, (char *) words[i]);
+  secrets = vp_secrets_new ();
+  ASSERT_OK (vp_secrets_add (secrets, pairs, &error));
+  return secrets;
+}
+
+VpImage *
+case_open_file (VpFile *file, const char *format, VpImageFlags flags,
+                VpOpener *opener, GError **error)
+{
+  /* All layers alike. */
+  VpOpenOptions below = { .key =
+                              vp_secrets_find (case_secrets (), "key", NULL) };
+  below.backing = &below;
+  VpOpenOptions options = below;
+  options.format = format;
+  options.flags = flags;
+  options.opener = opener;
+  return vp_image_open_with (file, &options, error);
+}
 
 void
 case_options (const EngineCase *c, VpCreateOptions *options)
@@ -36,6 +73,7 @@ case_options (const EngineCase *c, VpCreateOptions *options)
   const VpFormat *format = vp_formats_find (c->format, NULL);
   g_assert_nonnull (format);
   g_auto (GStrv) pairs = g_strsplit (c->options, ",", -1);
+  options->encrypt.secrets = case_secrets ();
   for (char **pair = pairs; *pair; pair++) {
     char *value = strchr (*pair, '=');
     g_assert_nonnull (value);
@@ -77,7 +115,7 @@ case_open (const EngineCase *c, FakeGate *gate, VpFile *file,
 {
   g_autoptr (GError) error = NULL;
   VpImage *image =
-      vp_image_open_file (file, c->format, flags, &gate->opener, &error);
+      case_open_file (file, c->format, flags, &gate->opener, &error);
   g_assert_no_error (error);
   return image;
 }

@@ -21,6 +21,11 @@ typedef struct {
 /* Ends with a NULL name. */
 extern const EngineCase engine_cases[];
 
+/* The key of the encrypted ones is called "key". */
+const VpSecrets *case_secrets (void);
+/* vp_image_open_file () with that key for all layers. */
+VpImage *case_open_file (VpFile *file, const char *format, VpImageFlags flags,
+                         VpOpener *opener, GError **error);
 /* Parses the options of a case. */
 void case_options (const EngineCase *c, VpCreateOptions *options);
 /* backing may be NULL; its file is known to gate by its name. */
