@@ -85,6 +85,51 @@ tell_bitmaps (VpImgFacts *facts, const GPtrArray *bitmaps)
   vp_img_facts_close (facts);
 }
 
+static void
+tell_slots (VpImgFacts *facts, const VpLuksInfo *luks)
+{
+  vp_img_facts_open_list (facts, "slots");
+  for (unsigned i = 0; i < VP_LUKS_SLOTS; i++) {
+    const VpLuksSlot *slot = &luks->slots[i];
+    vp_img_facts_open_object (facts, NULL);
+    vp_img_facts_bool (facts, "active", slot->active);
+    if (slot->active)
+      vp_img_facts_uint (facts, "iters", slot->iterations);
+    vp_img_facts_uint (facts, "key-offset", slot->key_offset);
+    if (slot->active)
+      vp_img_facts_uint (facts, "stripes", slot->stripes);
+    vp_img_facts_close (facts);
+  }
+  vp_img_facts_close (facts);
+}
+
+static void
+tell_encryption (VpImgFacts *facts, const VpImageInfo *info)
+{
+  const VpLuksInfo *luks = info->luks;
+
+  vp_img_facts_open_object (facts, "encrypt");
+  if (luks != NULL) {
+    const VpCryptSpec *spec = &luks->spec;
+    vp_img_facts_string (facts, "ivgen-alg", vp_ivgen_to_text (spec->ivgen));
+    vp_img_facts_string (facts, "hash-alg", vp_hash_to_text (luks->hash));
+    vp_img_facts_string (facts, "cipher-alg", vp_cipher_to_text (spec->cipher));
+    vp_img_facts_string (facts, "uuid", luks->uuid);
+    if (spec->ivgen == VP_IVGEN_ESSIV)
+      vp_img_facts_string (facts, "ivgen-hash-alg",
+                           vp_hash_to_text (spec->ivgen_hash));
+  }
+  vp_img_facts_string (facts, "format", info->encrypt_format);
+  if (luks != NULL) {
+    vp_img_facts_string (facts, "cipher-mode",
+                         vp_cipher_mode_to_text (luks->spec.mode));
+    tell_slots (facts, luks);
+    vp_img_facts_uint (facts, "payload-offset", luks->payload_offset);
+    vp_img_facts_uint (facts, "master-key-iters", luks->master_iterations);
+  }
+  vp_img_facts_close (facts);
+}
+
 /* What only this format has, in the order that readers know. */
 static void
 tell_specifics (VpImgFacts *facts, const VpImageInfo *info)
@@ -98,6 +143,8 @@ tell_specifics (VpImgFacts *facts, const VpImageInfo *info)
   if (info->bitmaps != NULL && info->bitmaps->len > 0)
     tell_bitmaps (facts, info->bitmaps);
   vp_img_facts_uint (facts, "refcount-bits", info->refcount_bits);
+  if (info->encrypt_format != NULL)
+    tell_encryption (facts, info);
   if (info->data_file != NULL) {
     vp_img_facts_string (facts, "data-file", info->data_file);
     vp_img_facts_bool (facts, "data-file-raw", info->data_file_raw);
@@ -136,10 +183,10 @@ vp_img_info_to_json (VpJson *json, const char *filename,
     vp_json_uint (json, "cluster-size", info->cluster_size);
   vp_json_string (json, "format", info->format);
   vp_json_uint (json, "actual-size", info->used_size);
-  if (info->encrypted)
-    vp_json_bool (json, "encrypted", true);
   if (info->compat != NULL)
     specifics_to_json (json, info);
+  if (info->encrypted)
+    vp_json_bool (json, "encrypted", true);
   if (full_backing != NULL)
     vp_json_string (json, "full-backing-filename", full_backing);
   if (info->backing_name != NULL)

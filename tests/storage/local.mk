@@ -153,3 +153,8 @@ TESTS += tests/storage/test-preallocate
 tests_storage_test_preallocate_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_preallocate_LDADD = $(engine_ldadd)
 	tests/storage/img-rebase.sh tests/storage/img-create.sh
+
+# Encryption.
+dist_check_SCRIPTS += tests/storage/img-crypt.sh
+TESTS += tests/storage/img-crypt.sh
+LONG_TESTS += tests/storage/img-crypt.sh
