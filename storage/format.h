@@ -325,6 +325,8 @@ struct VpFormat {
   /* Do places of DATA lie in holes of the file, reserved long before their
    * data?  Asked once, of an image that nobody writes. */
   bool (*has_holes) (gpointer state);
+  /* Says what stands in the header (describe.h).  Optional. */
+  bool (*describe) (VpFile *file, GPtrArray *facts, GError **error);
 };
 
 /* ---- the gate ----------------------------------------------------------- */

@@ -134,6 +134,7 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     { "output", required_argument, NULL, 'O' },
     { "progress", optional_argument, NULL, 'P' },
     VP_IMG_ACCESS_OPTIONS,
+    VP_IMG_ACCESS_SAFE,
     { NULL, 0, NULL, 0 }
   };
   int c;
@@ -284,6 +285,8 @@ const VpImgVerb vp_img_verb_check = {
   "      --output=ofmt      'human' or 'json'\n"
   "  -T, --cache=mode       accepted; the page cache is used\n"
   "  -U, --force-share      look at no lock\n"
+  "      --safe             for images of strangers: needs -f, opens nothing\n"
+  "                         that the image names\n"
   "      --progress[=json]  show how far it has come\n"
   "Exit status: 0 sound, 1 not checked, 2 corrupt, 3 leaks, 63 a format "
   "without checks\n"

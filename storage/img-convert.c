@@ -90,6 +90,7 @@ static const struct option long_options[] = {
   { "no-create", no_argument, NULL, 'n' },
   { "target-is-zero", no_argument, NULL, 'z' },
   VP_IMG_ACCESS_OPTIONS,
+  VP_IMG_ACCESS_SAFE,
   { "sparse-size", required_argument, NULL, 'S' },
   { "target-cache", required_argument, NULL, 't' },
   { "source-cache", required_argument, NULL, 'T' },
@@ -149,7 +150,7 @@ take_option (int c, Arguments *arguments)
   case VP_IMG_OBJECT:
   case VP_IMG_IMAGE_OPTS:
   case VP_IMG_FORCE_SHARE:
-    return vp_img_access_take (&arguments->access, c) ? -1 : 1;
+  case VP_IMG_SAFE: return vp_img_access_take (&arguments->access, c) ? -1 : 1;
   case 'S': return parse_sparse (optarg, &arguments->copy) ? -1 : 1;
   case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
   case 'T': return vp_img_parse_cache (optarg, "source cache") ? -1 : 1;
@@ -348,7 +349,7 @@ run_convert (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_convert = {
   "convert", run_convert,
-  "[-U] [-C] [-p] [-q] [-n] [--target-is-zero] [-f fmt] [-t cache] "
+  "[-U] [--safe] [-C] [-p] [-q] [-n] [--target-is-zero] [-f fmt] [-t cache] "
   "[-T src_cache] [-O output_fmt] [-B backing_file -F backing_fmt] "
   "[-o options] [-S sparse_size] [-m num_coroutines] [-W] "
   "[--progress[=json]] filename output_filename",
@@ -363,6 +364,9 @@ const VpImgVerb vp_img_verb_convert = {
   "(4k);\n"
   "                            0: all is stored\n"
   "  -U, --force-share         look at no lock of the source\n"
+  "      --safe                for images of strangers: needs -f, opens "
+  "nothing\n"
+  "                            that the source names\n"
   "  -p, --progress[=json]     show how far it has come\n"
   "  -q, --quiet               say nothing\n"
   "  -t, -T, -m, -W, -C        accepted; the engine chooses for itself\n"

@@ -7,6 +7,7 @@
 
 #include "storage/error.h"
 #include "storage/img-facts.h"
+#include "storage/img-header.h"
 #include "storage/img-names.h"
 #include "storage/img.h"
 
@@ -285,7 +286,7 @@ print_info (const char *filename, const VpImageInfo *info,
 typedef struct {
   const char *filename, *format;
   VpImgOutput output;
-  bool chain, safe;
+  bool chain, header;
   VpImgAccess access;
 } Arguments;
 
@@ -408,7 +409,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     { "format", required_argument, NULL, 'f' },
     { "output", required_argument, NULL, 'O' },
     { "backing-chain", no_argument, NULL, 'C' },
-    { "safe", no_argument, NULL, 's' },
+    { "header", no_argument, NULL, 'H' },
+    VP_IMG_ACCESS_SAFE,
     VP_IMG_ACCESS_OPTIONS,
     { NULL, 0, NULL, 0 }
   };
@@ -423,7 +425,7 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
         return false;
       break;
     case 'C': arguments->chain = true; break;
-    case 's': arguments->safe = true; break;
+    case 'H': arguments->header = true; break;
     default:
       if (!vp_img_access_take (&arguments->access, c))
         return false;
@@ -435,13 +437,9 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
   arguments->filename = argv[optind];
   if (!vp_img_access_check (&arguments->access, arguments->format))
     return false;
-  if (arguments->safe && arguments->chain) {
+  if (arguments->access.safe && arguments->chain) {
     *ret_status = vp_img_misuse ("--safe opens nothing that an image names; "
                                  "it does not go with --backing-chain");
-    return false;
-  }
-  if (arguments->safe && arguments->format == NULL) {
-    *ret_status = vp_img_misuse ("--safe guesses no format; it needs -f");
     return false;
   }
   return true;
@@ -457,6 +455,9 @@ run_info (int argc, char **argv)
 
   if (!parse (argc, argv, &arguments, &status))
     return status;
+  if (arguments.header)
+    return vp_img_show_header (&arguments.access, arguments.filename,
+                               arguments.format, arguments.output);
   if (!add_layer (layers, &arguments, NULL, arguments.filename,
                   arguments.format, &error))
     return vp_img_fail_open (arguments.filename, error, 1);
@@ -468,11 +469,14 @@ run_info (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_info = {
   "info", run_info,
-  "[-f fmt] [--output=ofmt] [--backing-chain] [-U] [--safe] filename",
+  "[-f fmt] [--output=ofmt] [--backing-chain] [-U] [--safe] [--header] "
+  "filename",
   "  -f, --format=fmt     format of the image; guessed without\n"
   "      --output=ofmt    'human' or 'json'\n"
   "      --backing-chain  the images below it too\n"
   "      --safe           for images of strangers: guesses no format, opens\n"
   "                       nothing that the image names\n"
+  "      --header         each field of the header: place, value, meaning;\n"
+  "                       also of an image that cannot be opened\n"
   "  -U, --force-share    look at no lock\n"
 };

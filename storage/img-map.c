@@ -149,6 +149,7 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     { "start-offset", required_argument, NULL, 's' },
     { "max-length", required_argument, NULL, 'l' },
     VP_IMG_ACCESS_OPTIONS,
+    VP_IMG_ACCESS_SAFE,
     { NULL, 0, NULL, 0 }
   };
   int c;
@@ -219,4 +220,6 @@ const VpImgVerb vp_img_verb_map = {
   "  -l, --max-length=len       and go no further than that\n"
   "      --output=ofmt          'human' or 'json'\n"
   "  -U, --force-share          look at no lock\n"
+  "      --safe                 for images of strangers: needs -f, opens\n"
+  "                             nothing that the image names\n"
 };

@@ -50,6 +50,7 @@ vp_img_access_take (VpImgAccess *access, int c)
   case VP_IMG_IMAGE_OPTS: access->image_opts = true; return true;
   case VP_IMG_FORCE_SHARE:
   case 'U': access->no_lock = true; return true;
+  case VP_IMG_SAFE: access->safe = true; return true;
   default: return false;
   }
 }
@@ -57,6 +58,10 @@ vp_img_access_take (VpImgAccess *access, int c)
 bool
 vp_img_access_check (const VpImgAccess *access, const char *format)
 {
+  if (access->safe && (access->image_opts || format == NULL)) {
+    (void) vp_img_misuse ("--safe guesses no format; it needs -f");
+    return false;
+  }
   if (!access->image_opts || format == NULL)
     return true;
   vp_img_complain ("--image-opts and --format are mutually exclusive");
@@ -518,6 +523,10 @@ vp_img_open (const VpImgAccess *access, const char *name, const char *format,
     flags |= VP_IMAGE_NO_LOCK;
   VpOpener opener =
       vp_opener_person (flags & VP_IMAGE_NO_LOCK ? VP_FILE_NO_LOCK : 0);
+  if (access->safe) {
+    VpOpenOptions options = { .format = format, .flags = flags };
+    return open_path (name, &options, error);
+  }
   if (access->image_opts)
     vp_img_split_options (pairs, name);
   else if (g_str_has_prefix (name, "json:")) {

@@ -22,12 +22,20 @@
 
 /* What the options say that are the same in all verbs.  Zeros: none given. */
 typedef struct {
-  bool image_opts;    /* names are words, not paths */
-  bool no_lock;       /* -U */
+  bool image_opts; /* names are words, not paths */
+  bool no_lock;    /* -U */
+  /* --safe, for images of strangers: a path with its format stated, nothing
+   * that the image names is opened. */
+  bool safe;
   VpSecrets *secrets; /* owned; NULL: none */
 } VpImgAccess;
 
-enum { VP_IMG_OBJECT = 1000, VP_IMG_IMAGE_OPTS, VP_IMG_FORCE_SHARE };
+enum {
+  VP_IMG_OBJECT = 1000,
+  VP_IMG_IMAGE_OPTS,
+  VP_IMG_FORCE_SHARE,
+  VP_IMG_SAFE
+};
 
 /* For a verb's long options; -U is written "U" in its letters. */
 #define VP_IMG_ACCESS_OBJECT                                                   \
@@ -39,6 +47,12 @@ enum { VP_IMG_OBJECT = 1000, VP_IMG_IMAGE_OPTS, VP_IMG_FORCE_SHARE };
       { "image-opts", no_argument, NULL, VP_IMG_IMAGE_OPTS },                  \
   {                                                                            \
     "force-share", no_argument, NULL, VP_IMG_FORCE_SHARE                       \
+  }
+
+/* Where the verb reads only. */
+#define VP_IMG_ACCESS_SAFE                                                     \
+  {                                                                            \
+    "safe", no_argument, NULL, VP_IMG_SAFE                                     \
   }
 
 /* Takes option c (with optarg) where it is one of those; false where it is

@@ -71,6 +71,11 @@ vprov_img_LDADD = libvprov-image.la
 # Preallocated images.
 libvprov_image_la_SOURCES += storage/holes.c storage/qcow2-holes.c
 
+# Headers in words.
+libvprov_image_la_SOURCES += storage/describe.c storage/describe.h \
+	storage/qcow2-describe.c
+vprov_img_SOURCES += storage/img-header.c storage/img-header.h
+
 # Names and keys that a person types; encryption.
 libvprov_image_la_SOURCES += storage/secret.c storage/secret.h
 libvprov_image_la_CPPFLAGS += $(GCRYPT_CFLAGS)

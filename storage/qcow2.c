@@ -491,4 +491,5 @@ const VpFormat vp_format_qcow2 = {
   .snapshot_delete = qcow2_snapshot_delete,
   .snapshot_open = qcow2_snapshot_open,
   .has_holes = qcow2_has_holes,
+  .describe = qcow2_describe,
 };

@@ -361,6 +361,9 @@ bool qcow2_extend (gpointer state, uint64_t size, GError **error);
 bool qcow2_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
                    GError **error);
 
+/* qcow2-describe.c */
+bool qcow2_describe (VpFile *file, GPtrArray *facts, GError **error);
+
 /* qcow2-holes.c */
 bool qcow2_has_holes (gpointer state);
 

@@ -110,6 +110,22 @@ expect 1 "Could not open 'none'" info --backing-chain u.qcow2
 expect 1 "--safe guesses no format" info --safe a.qcow2
 expect 1 "does not go with --backing-chain" info --safe -f qcow2 --backing-chain a.qcow2
 expect 0 "backing file: a.qcow2" info --safe -f qcow2 o.qcow2
+expect 0 "No errors" check --safe -f qcow2 o.qcow2
+expect 1 "Could not open backing file" map --safe -f qcow2 o.qcow2
+expect 1 "Could not open backing file" convert --safe -f qcow2 -O raw o.qcow2 x
+expect 1 "--safe guesses no format" convert --safe a.qcow2 x
+for verb in check map; do
+  expect 1 "--safe guesses no format" $verb --safe a.qcow2
+  expect 1 "--safe guesses no format" $verb --safe --image-opts driver=qcow2,file.filename=a.qcow2
+done
+
+# info --header
+expect 0 "20      4       cluster_bits                      0x10                65536 bytes a cluster" info --header a.qcow2
+expect 0 "extension: backing file format    0xe2792aca          qcow2" info --header o.qcow2
+expect 0 '"meaning": "compat 1.1"' info --header --output=json a.qcow2
+expect 1 "r.raw: raw images have no header" info --header -f raw r.raw
+printf 'QFI\373\0\0\0\3junk' > junk.qcow2
+expect 0 "compat 1.1" info --header junk.qcow2
 expect 0 "" create -q -u -f qcow2 -b ./loop.qcow2 -F qcow2 loop.qcow2 1M
 expect 1 "loop.qcow2" info --backing-chain loop.qcow2
 
