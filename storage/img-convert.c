@@ -1,251 +1,178 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* img-convert: an image's guest bytes into another image.
+/* img-convert: the guest bytes of one image, or of several in a row, into
+ * another.
  *
- *   source (and its chain)  ──  copy  ──▶  target
- *                                          new: nameless until whole
- *                                          -n:  an image that is there
+ *   sources (and their chains)  ──  copy  ──▶  target
+ *                                              new: nameless until whole
+ *                                              -n:  an image that is there
+ *                                              "-": the standard output
  *
  * With -B the target gets a backing file.  If that is the very file that the
  * source stands on, only what the source holds itself is copied.  Any other
  * holds whatever it holds: every byte is written then, zeros too, so that the
- * target reads as the source does in any case. */
+ * target reads as the source does in any case.
+ *
+ * All that can be wrong with the options is found before the target is
+ * touched. */
 #include "config.h"
 
 #include "storage/error.h"
+#include "storage/image-bitmap.h"
+#include "storage/img-convert.h"
 #include "storage/img-create.h"
-#include "storage/img-names.h"
 #include "storage/img-options.h"
+#include "storage/img-pipe.h"
 #include "storage/img-target.h"
-#include "storage/img.h"
 
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define MAX_COROUTINES 16
+/* ---- progress over all sources ------------------------------------------- */
 
 typedef struct {
-  const char *source, *source_format;
-  const char *target, *target_format;
-  const char *backing, *backing_format;
-  GPtrArray *pairs;
-  VpCopyOptions copy;
-  VpImgProgressKind progress;
-  VpImgAccess access;
-  bool quiet, no_create, target_is_zero;
-} Arguments;
+  VpImgProgress shown;
+  VpProgress progress; /* handed to each copy */
+  uint64_t before, total;
+} Watch;
 
 static void
-arguments_clear (Arguments *arguments)
+report (uint64_t done, uint64_t total, gpointer user_data)
 {
-  vp_img_access_clear (&arguments->access);
+  Watch *watch = user_data;
+
+  if (watch->shown.progress.report != NULL)
+    watch->shown.progress.report (watch->before + done, watch->total,
+                                  watch->shown.progress.user_data);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
+
+static void
+watch_begin (Watch *watch, VpImgProgressKind kind, uint64_t total)
+{
+  vp_img_progress_begin (&watch->shown, kind);
+  watch->progress = (VpProgress){ .report = report,
+                                  .user_data = watch,
+                                  .cancel = watch->shown.progress.cancel };
+  watch->before = 0;
+  watch->total = total;
+}
+
+/* ---- sources ------------------------------------------------------------- */
+
+static void
+free_image (gpointer image)
+{
+  vp_image_free (image);
+}
+
+static VpImage *
+open_source (const VpImgConvert *convert, const char *name, GError **error)
+{
+  if (vp_img_is_pipe (name) && !convert->access.image_opts)
+    return vp_img_pipe_open (convert->source_format, error);
+  return vp_img_open (&convert->access, name, convert->source_format,
+                      VP_IMAGE_READ_ONLY, error);
+}
+
+/* NULL: it was said what is wrong. */
+static GPtrArray *
+open_sources (const VpImgConvert *convert)
+{
+  g_autoptr (GPtrArray) images = g_ptr_array_new_with_free_func (free_image);
+
+  for (unsigned i = 0; i < convert->sources->len; i++) {
+    const char *name = g_ptr_array_index (convert->sources, i);
+    g_autoptr (GError) error = NULL;
+    VpImage *image = open_source (convert, name, &error);
+    if (image == NULL) {
+      (void) vp_img_fail_open (name, error, 1);
+      return NULL;
+    }
+    g_ptr_array_add (images, image);
+  }
+  return g_steal_pointer (&images);
+}
+
+static uint64_t
+size_of_all (const GPtrArray *sources)
+{
+  uint64_t total = 0;
+
+  for (unsigned i = 0; i < sources->len; i++)
+    if (__builtin_add_overflow (
+            total, vp_image_get_size (g_ptr_array_index (sources, i)), &total))
+      return UINT64_MAX;
+  return total;
+}
+
+/* ---- copying ------------------------------------------------------------- */
+
+static void
+tell_salvaged (const VpSalvage *salvage)
+{
+  for (unsigned i = 0; i < salvage->messages->len; i++)
+    vp_img_complain ("warning: %s",
+                     (const char *) g_ptr_array_index (salvage->messages, i));
+}
 
 static bool
-parse_sparse (const char *text, VpCopyOptions *copy)
+copy_all (const VpImgConvert *convert, const GPtrArray *sources,
+          VpImage *target, VpCopyOptions *options, Watch *watch, GError **error)
 {
-  uint64_t size;
+  uint64_t offset = 0;
 
-  if (!vp_parse_size (text, &size, NULL)) {
-    vp_img_complain ("Invalid buffer size for sparse output specified. Valid "
-                     "sizes are multiples of 512 up to 2147483136. Select 0 "
-                     "to disable sparse detection (fully allocates output).");
-    return false;
+  for (unsigned i = 0; i < sources->len; i++) {
+    VpImage *source = g_ptr_array_index (sources, i);
+    options->target_offset = watch->before = offset;
+    if (vp_image_get_size (source) > 0 &&
+        !vp_copy_image (source, target, options, &watch->progress, error))
+      return false;
+    offset += vp_image_get_size (source);
   }
-  if (size % 512 != 0 || size > 2147483136) {
-    vp_img_complain ("Invalid buffer size for sparse output specified. Valid "
-                     "sizes are multiples of 512 up to 2147483136. Select 0 "
-                     "to disable sparse detection (fully allocates output).");
-    return false;
-  }
-  copy->sparse_size = size != 0 ? size : UINT64_MAX;
   return true;
 }
 
 static bool
-parse_coroutines (const char *text)
+copy (const VpImgConvert *convert, const GPtrArray *sources, VpImage *target,
+      VpCopyOptions *options, GError **error)
 {
-  char *end;
-  long n = strtol (text, &end, 10);
+  VpSalvage salvage;
+  Watch watch;
 
-  if (*text != '\0' && *end == '\0' && n >= 1 && n <= MAX_COROUTINES)
-    return true;
-  vp_img_complain ("Invalid number of coroutines. Allowed number of "
-                   "coroutines is between 1 and %d",
-                   MAX_COROUTINES);
-  return false;
-}
-
-static const struct option long_options[] = {
-  { "source-format", required_argument, NULL, 'f' },
-  { "target-format", required_argument, NULL, 'O' },
-  { "backing", required_argument, NULL, 'B' },
-  { "backing-format", required_argument, NULL, 'F' },
-  { "options", required_argument, NULL, 'o' },
-  { "quiet", no_argument, NULL, 'q' },
-  { "progress", optional_argument, NULL, 'P' },
-  { "no-create", no_argument, NULL, 'n' },
-  { "target-is-zero", no_argument, NULL, 'z' },
-  VP_IMG_ACCESS_OPTIONS,
-  VP_IMG_ACCESS_SAFE,
-  { "sparse-size", required_argument, NULL, 'S' },
-  { "target-cache", required_argument, NULL, 't' },
-  { "source-cache", required_argument, NULL, 'T' },
-  { "parallel", required_argument, NULL, 'm' },
-  { "oob", no_argument, NULL, 'W' },
-  { "copy-range-offloading", no_argument, NULL, 'C' },
-  { "compress", no_argument, NULL, 'c' },
-  { "snapshot", required_argument, NULL, 'l' },
-  { "rate-limit", required_argument, NULL, 'r' },
-  { "target-image-opts", no_argument, NULL, 258 },
-  { "bitmaps", no_argument, NULL, 259 },
-  { "skip-broken-bitmaps", no_argument, NULL, 260 },
-  { "salvage", no_argument, NULL, 261 },
-  { NULL, 0, NULL, 0 }
-};
-
-/* -1 where the option is none of these. */
-static int
-refuse_missing (int c)
-{
-  static const struct {
-    int option;
-    const char *what;
-  } missing[] = {
-    { 'c', "compressed output (-c)" },
-    { 'l', "converting a snapshot (-l)" },
-    { 'r', "a rate limit (-r)" },
-    { 258, "--target-image-opts" },
-    { 259, "--bitmaps" },
-    { 260, "--skip-broken-bitmaps" },
-    { 261, "--salvage" },
-  };
-
-  for (size_t i = 0; i < G_N_ELEMENTS (missing); i++)
-    if (missing[i].option == c)
-      return vp_img_unsupported (missing[i].what);
-  return -1;
-}
-
-/* One option; the exit status where it ends the program, else -1. */
-static int
-take_option (int c, Arguments *arguments)
-{
-  switch (c) {
-  case 'f': arguments->source_format = optarg; break;
-  case 'O': arguments->target_format = optarg; break;
-  case 'B': arguments->backing = optarg; break;
-  case 'F': arguments->backing_format = optarg; break;
-  case 'o': vp_img_split_options (arguments->pairs, optarg); break;
-  case 'q': arguments->quiet = true; break;
-  case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
-  case 'P':
-    return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
-  case 'n': arguments->no_create = true; break;
-  case 'z': arguments->target_is_zero = true; break;
-  case 'U':
-  case VP_IMG_OBJECT:
-  case VP_IMG_IMAGE_OPTS:
-  case VP_IMG_FORCE_SHARE:
-  case VP_IMG_SAFE: return vp_img_access_take (&arguments->access, c) ? -1 : 1;
-  case 'S': return parse_sparse (optarg, &arguments->copy) ? -1 : 1;
-  case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
-  case 'T': return vp_img_parse_cache (optarg, "source cache") ? -1 : 1;
-  case 'm': return parse_coroutines (optarg) ? -1 : 1;
-  case 'W': /* the engine chooses its own order, and may use */
-  case 'C': /* the kernel's copying, asked or not */ break;
-  case '?': return 1;
-  default: return refuse_missing (c);
-  }
-  return -1;
-}
-
-/* What does not go together. */
-static int
-check_arguments (const Arguments *arguments)
-{
-  if (!vp_img_access_check (&arguments->access, arguments->source_format))
-    return 1;
-  if (arguments->no_create && arguments->pairs->len > 0)
-    return vp_img_misuse ("-o has no use with -n: nothing is created");
-  if (arguments->no_create && arguments->backing != NULL)
-    return vp_img_misuse ("-B has no use with -n: nothing is created");
-  if (arguments->target_is_zero && !arguments->no_create) {
-    vp_img_complain ("--target-is-zero requires use of -n flag");
-    return 1;
-  }
-  return -1;
-}
-
-static int
-parse (int argc, char **argv, Arguments *arguments)
-{
-  int c, status;
-
-  while ((c = vp_img_getopt (
-              argc, argv, "f:O:B:F:o:qpnUS:t:T:m:WCcl:r:", long_options)) >= 0)
-    if ((status = take_option (c, arguments)) >= 0)
-      return status;
-  if (vp_img_wants_option_help (arguments->pairs)) {
-    g_autoptr (GError) error = NULL;
-    const VpFormat *format = vp_formats_find (arguments->target_format, &error);
-    if (format == NULL)
-      return vp_img_fail (error, 1);
-    vp_img_options_help (format, argc - optind >= 2);
-    return 0;
-  }
-  if (argc - optind < 2) {
-    vp_img_complain ("Must specify image file name");
-    return 1;
-  }
-  if (argc - optind > 2)
-    return vp_img_unsupported ("joining several images");
-  arguments->source = argv[optind];
-  arguments->target = argv[optind + 1];
-  return check_arguments (arguments);
-}
-
-static bool
-copy (const Arguments *arguments, VpImage *source, VpImage *target,
-      const VpCopyOptions *options, GError **error)
-{
-  VpImgProgress progress;
-
-  vp_img_progress_begin (&progress, arguments->quiet ? VP_IMG_PROGRESS_NONE
-                                                     : arguments->progress);
-  bool ok = vp_copy_image (source, target, options, &progress.progress, error);
-  vp_img_progress_end (&progress);
+  options->compress = convert->compress;
+  options->rate = convert->rate;
+  options->threads = convert->threads;
+  options->keep_rest = true;
+  vp_salvage_init (&salvage);
+  options->salvage = convert->salvage ? &salvage : NULL;
+  watch_begin (&watch,
+               convert->quiet ? VP_IMG_PROGRESS_NONE : convert->progress,
+               size_of_all (sources));
+  bool ok = copy_all (convert, sources, target, options, &watch, error);
+  vp_img_progress_end (&watch.shown);
+  tell_salvaged (&salvage);
+  vp_salvage_clear (&salvage);
   return ok;
 }
 
 static bool
-find_options (const Arguments *arguments, const VpFormat *format,
-              VpImage *source, VpCreateOptions *options, GError **error)
+copy_bitmaps (const VpImgConvert *convert, const GPtrArray *sources,
+              VpImage *target, GError **error)
 {
-  uint64_t backing_size;
+  g_autoptr (GPtrArray) skipped = g_ptr_array_new_with_free_func (g_free);
 
-  options->encrypt.secrets = arguments->access.secrets;
-  if (!vp_img_set_options (options, format, arguments->pairs, error) ||
-      !vp_img_set_backing (options, format, arguments->backing,
-                           arguments->backing_format, error))
+  if (!convert->bitmaps)
+    return true;
+  if (!vp_image_copy_bitmaps (g_ptr_array_index (sources, 0), target,
+                              convert->skip_broken, skipped, error))
     return false;
-  if (options->size != 0 && options->size != vp_image_get_size (source)) {
-    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
-                         "the size is the source's; resize afterwards");
-    return false;
-  }
-  options->size = vp_image_get_size (source);
-  if (options->backing_name != NULL &&
-      !vp_img_find_backing (arguments->target, options, &backing_size, NULL,
-                            error)) {
-    g_prefix_error (error, "Could not open backing file: ");
-    return false;
-  }
+  for (unsigned i = 0; i < skipped->len; i++)
+    vp_img_complain ("warning: Skipping inconsistent bitmap '%s'",
+                     (const char *) g_ptr_array_index (skipped, i));
   return true;
 }
+
+/* ---- targets ------------------------------------------------------------- */
 
 static bool
 have_same_backing (VpImage *a, VpImage *b)
@@ -263,111 +190,205 @@ have_same_backing (VpImage *a, VpImage *b)
          vp_image_get_format (below_a) == vp_image_get_format (below_b);
 }
 
-static int
-convert_into_new (const Arguments *arguments, VpImage *source)
+static bool
+is_source (const VpImgConvert *convert, const VpImgTarget *file)
 {
-  g_auto (VpImgTarget) file = { .fd = -1 };
-  VpCreateOptions options = VP_CREATE_OPTIONS_INIT;
-  g_autoptr (GError) error = NULL;
-  const VpFormat *format = vp_formats_find (arguments->target_format, NULL);
-
-  if (format == NULL) {
-    vp_img_complain ("Unknown file format '%s'", arguments->target_format);
-    return 1;
-  }
-  if (!find_options (arguments, format, source, &options, &error) ||
-      !vp_img_target_open (&file, arguments->target, &error))
-    return vp_img_fail_about (arguments->target, error, 1);
-  if (vp_img_target_is (&file, arguments->source)) {
-    vp_img_complain ("%s: source and target are one file", arguments->target);
-    return 1;
-  }
-  if (!vp_image_create_fd (file.fd, arguments->target, format->name, &options,
-                           NULL, &error)) {
-    vp_img_complain ("%s: error while converting %s: %s", arguments->target,
-                     format->name, error->message);
-    return 1;
-  }
-
-  VpOpener opener = vp_opener_person (0);
-  g_autoptr (VpImage) target =
-      vp_img_target_open_image (&file, format, &options, &opener, &error);
-  if (target == NULL)
-    return vp_img_fail_open (arguments->target, error, 1);
-  VpCopyOptions copy_options = arguments->copy;
-  copy_options.target_is_zero = options.backing_name == NULL;
-  copy_options.same_backing = have_same_backing (source, target);
-  if (!copy (arguments, source, target, &copy_options, &error) ||
-      !vp_image_close (g_steal_pointer (&target), &error) ||
-      !vp_img_target_commit (&file, &error))
-    return vp_img_fail_about (arguments->target, error, 1);
-  return 0;
+  for (unsigned i = 0; !convert->access.image_opts && i < convert->sources->len;
+       i++)
+    if (vp_img_target_is (file, g_ptr_array_index (convert->sources, i)))
+      return true;
+  return false;
 }
 
 static int
-convert_into_old (const Arguments *arguments, VpImage *source)
+fail_making (const VpImgConvert *convert, const VpFormat *format, GError *error)
 {
-  VpOpener opener = vp_opener_person (0);
-  VpCopyOptions options = arguments->copy;
-  g_autoptr (GError) error = NULL;
-  g_autoptr (VpImage) target =
-      vp_image_open (arguments->target, arguments->target_format,
-                     VP_IMAGE_WRITABLE, &opener, &error);
+  vp_img_prefix_reason (convert->target, "", &error);
+  vp_img_complain ("%s: error while converting %s: %s", convert->target,
+                   format->name, error->message);
+  return 1;
+}
 
-  if (target == NULL)
-    return vp_img_fail_open (arguments->target, error, 1);
-  if (vp_image_get_size (target) < vp_image_get_size (source)) {
-    vp_img_complain ("%s: output file is smaller than input file",
-                     arguments->target);
+static int
+convert_into_new (const VpImgConvert *convert, const VpFormat *format,
+                  const VpCreateOptions *options, const GPtrArray *sources)
+{
+  g_auto (VpImgTarget) file = { .fd = -1 };
+  g_autoptr (GError) error = NULL;
+
+  if (!vp_img_target_open (&file, convert->target, &error)) {
+    g_autofree char *where =
+        g_strdup_printf ("Could not create '%s': ", convert->target);
+    vp_img_prefix_reason (convert->target, where, &error);
+    return fail_making (convert, format, error);
+  }
+  if (is_source (convert, &file)) {
+    vp_img_complain ("%s: source and target are one file", convert->target);
     return 1;
   }
-  options.target_is_zero = arguments->target_is_zero;
-  if (!copy (arguments, source, target, &options, &error) ||
-      !vp_image_close (g_steal_pointer (&target), &error))
-    return vp_img_fail_about (arguments->target, error, 1);
+  vp_img_options_apply (convert->pairs, file.fd);
+  VpOpener opener = vp_opener_person (0);
+  g_autoptr (VpImage) target =
+      vp_img_target_make (&file, format, options, &opener, &error);
+  if (target == NULL)
+    return fail_making (convert, format, error);
+  VpCopyOptions copy_options = { .sparse_size = convert->sparse_size };
+  copy_options.target_is_zero = options->backing_name == NULL;
+  copy_options.same_backing =
+      sources->len == 1 &&
+      have_same_backing (g_ptr_array_index (sources, 0), target);
+  if (!copy (convert, sources, target, &copy_options, &error) ||
+      !copy_bitmaps (convert, sources, target, &error) ||
+      !vp_image_close (g_steal_pointer (&target), &error) ||
+      !vp_img_target_commit (&file, &error))
+    return vp_img_target_fail (&file, error);
   return 0;
+}
+
+static VpImage *
+open_target (const VpImgConvert *convert, GError **error)
+{
+  VpImgAccess access = { .image_opts = convert->target_image_opts,
+                         .secrets = convert->access.secrets };
+
+  return vp_img_open (&access, convert->target,
+                      convert->target_image_opts ? NULL
+                                                 : convert->target_format,
+                      VP_IMAGE_WRITABLE, error);
+}
+
+static int
+convert_into_old (const VpImgConvert *convert, const GPtrArray *sources)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (VpImage) target = open_target (convert, &error);
+  VpPacking packing;
+
+  if (target == NULL)
+    return vp_img_fail_open (convert->target, error, 1);
+  if (convert->compress && !vp_image_get_packing (target, &packing)) {
+    vp_img_complain ("Compression not supported for this file format");
+    return 1;
+  }
+  if (vp_image_get_size (target) < size_of_all (sources)) {
+    vp_img_complain ("output file is smaller than input file");
+    return 1;
+  }
+  VpCopyOptions options = { .sparse_size = convert->sparse_size,
+                            .target_is_zero = convert->target_is_zero };
+  options.same_backing =
+      convert->backing != NULL && sources->len == 1 &&
+      have_same_backing (g_ptr_array_index (sources, 0), target);
+  if (!copy (convert, sources, target, &options, &error) ||
+      !copy_bitmaps (convert, sources, target, &error) ||
+      !vp_image_close (g_steal_pointer (&target), &error)) {
+    (void) vp_img_fail_about (convert->target, error, 1);
+    vp_img_complain ("%s: holds a part of it now", convert->target);
+    return 1;
+  }
+  return 0;
+}
+
+/* Raw bytes need no file. */
+static int
+convert_into_pipe (const GPtrArray *sources)
+{
+  g_autoptr (GError) error = NULL;
+
+  for (unsigned i = 0; i < sources->len; i++) {
+    VpImage *source = g_ptr_array_index (sources, i);
+    if (!vp_img_pipe_send_disk (source, 0, vp_image_get_size (source), &error))
+      return vp_img_fail (error, 1);
+  }
+  return 0;
+}
+
+/* ---- the verb ------------------------------------------------------------ */
+
+static int
+convert_sources (VpImgConvert *convert, const VpFormat *format)
+{
+  VpCreateOptions options = VP_CREATE_OPTIONS_INIT;
+  g_autoptr (GPtrArray) sources = open_sources (convert);
+  g_autoptr (GError) error = NULL;
+  int status;
+
+  if (sources == NULL)
+    return 1;
+  if (convert->snapshot != NULL &&
+      !vp_img_load_snapshot (g_ptr_array_index (sources, 0), convert->snapshot))
+    return 1;
+  if (convert->bitmaps && !convert->skip_broken &&
+      !vp_image_check_bitmaps (g_ptr_array_index (sources, 0), &error))
+    return vp_img_fail (error, 1);
+  if (convert->no_create)
+    return convert_into_old (convert, sources);
+  options.size = size_of_all (sources);
+  if ((status = vp_img_convert_options (convert, format, &options)) >= 0)
+    return status;
+  bool into_pipe = vp_img_is_pipe (convert->target);
+  if (into_pipe)
+    convert->progress = VP_IMG_PROGRESS_NONE; /* the output is the image */
+  if (into_pipe && strcmp (format->name, "raw") == 0 && !convert->salvage &&
+      convert->rate == 0)
+    return convert_into_pipe (sources);
+  return convert_into_new (convert, format, &options, sources);
 }
 
 static int
 run_convert (int argc, char **argv)
 {
-  g_autoptr (GPtrArray) pairs = g_ptr_array_new_with_free_func (g_free);
-  g_auto (Arguments) arguments = { .target_format = "raw", .pairs = pairs };
-  g_autoptr (GError) error = NULL;
-  int status = parse (argc, argv, &arguments);
+  g_auto (VpImgConvert) convert = { 0 };
+  int status = vp_img_convert_parse (&convert, argc, argv);
 
   if (status >= 0)
     return status;
-  g_autoptr (VpImage) source =
-      vp_img_open (&arguments.access, arguments.source, arguments.source_format,
-                   VP_IMAGE_READ_ONLY, &error);
-  if (source == NULL)
-    return vp_img_fail_open (arguments.source, error, 1);
-  return arguments.no_create ? convert_into_old (&arguments, source)
-                             : convert_into_new (&arguments, source);
+  const VpFormat *format = vp_formats_find (convert.target_format, NULL);
+  if (format == NULL) {
+    vp_img_complain ("Unknown file format '%s'", convert.target_format);
+    return 1;
+  }
+  return convert_sources (&convert, format);
 }
 
 const VpImgVerb vp_img_verb_convert = {
   "convert", run_convert,
-  "[-U] [--safe] [-C] [-p] [-q] [-n] [--target-is-zero] [-f fmt] [-t cache] "
-  "[-T src_cache] [-O output_fmt] [-B backing_file -F backing_fmt] "
-  "[-o options] [-S sparse_size] [-m num_coroutines] [-W] "
-  "[--progress[=json]] filename output_filename",
-  "  -f, --source-format=fmt   format of the source; guessed without\n"
+  "[--object objectdef] [--image-opts] [--target-image-opts] "
+  "[--target-is-zero] [--bitmaps [--skip-broken-bitmaps]] [-U] [--safe] [-C] [-c] [-p] "
+  "[-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] "
+  "[-B backing_file -F backing_fmt] [-o options] [-l snapshot_param] "
+  "[-S sparse_size] [-r rate_limit] [-m num_coroutines] [-W] [--salvage] "
+  "[--progress[=json]] filename [filename2 [...]] output_filename",
+  "  -f, --source-format=fmt   format of the sources; guessed without\n"
   "  -O, --target-format=fmt   format of the target; 'raw' without\n"
   "  -o, --options=options     how to make it; '-o help' lists them\n"
   "  -B, --backing=file        backing file of the target, with\n"
   "  -F, --backing-format=fmt  its format\n"
-  "  -n, --no-create           write into an image that is there\n"
+  "  -c, --compress            pack what shrinks\n"
+  "  -l, --snapshot=snapshot   a snapshot of the source: its name or id, or\n"
+  "                            snapshot.id=...,snapshot.name=...\n"
+  "  -n, --no-create           write into an image that is there; what it has\n"
+  "                            behind the source's end stays\n"
   "      --target-is-zero      ... and reads as zeros\n"
+  "      --bitmaps             copy persistent bitmaps as well;\n"
+  "      --skip-broken-bitmaps ... without those that were not stored well\n"
+  "      --salvage             what cannot be read becomes zeros\n"
   "  -S, --sparse-size=size    zeros at least that long are not stored "
   "(4k);\n"
   "                            0: all is stored\n"
-  "  -U, --force-share         look at no lock of the source\n"
+  "  -r, --rate-limit=rate     bytes a second at most\n"
+  "  -m, --parallel=n          so many threads, 16 at most; one for each\n"
+  "                            processor without\n"
+  "  -U, --force-share         look at no lock of the sources\n"
   "      --safe                for images of strangers: needs -f, opens "
   "nothing\n"
   "                            that the source names\n"
   "  -p, --progress[=json]     show how far it has come\n"
   "  -q, --quiet               say nothing\n"
-  "  -t, -T, -m, -W, -C        accepted; the engine chooses for itself\n"
+  "      --object=secret,...   a key that -o or --image-opts names\n"
+  "      --image-opts          the sources are driver=...,file.filename=...\n"
+  "      --target-image-opts   so is the target; with -n\n"
+  "  -t, -T, -W, -C            accepted; the engine chooses for itself\n"
+  "\"-\" is the standard input, or output.  Several sources are joined.\n"
+  "    convert -c -O qcow2 disk.raw disk.qcow2\n"
 };

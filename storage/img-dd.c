@@ -7,6 +7,7 @@
 
 #include "storage/error.h"
 #include "storage/img-names.h"
+#include "storage/img-pipe.h"
 #include "storage/img-target.h"
 #include "storage/img.h"
 #include <stdio.h>
@@ -112,6 +113,11 @@ make (const Arguments *arguments, const VpFormat *format, VpImage *source)
 
   find_part (arguments, vp_image_get_size (source), &part);
   options.size = part.length;
+  if (vp_img_is_pipe (arguments->target) && strcmp (format->name, "raw") == 0)
+    return vp_img_pipe_send_disk (source, part.source_offset, part.length,
+                                  &error)
+               ? 0
+               : vp_img_fail (error, 1);
   if (!vp_img_target_open (&file, arguments->target, &error))
     return vp_img_fail_create (arguments->target, error);
   if (vp_img_target_is (&file, arguments->source)) {
@@ -130,6 +136,15 @@ make (const Arguments *arguments, const VpFormat *format, VpImage *source)
   return 0;
 }
 
+static VpImage *
+open_source (const Arguments *arguments, GError **error)
+{
+  if (vp_img_is_pipe (arguments->source) && !arguments->access.image_opts)
+    return vp_img_pipe_open (arguments->source_format, error);
+  return vp_img_open (&arguments->access, arguments->source,
+                      arguments->source_format, VP_IMAGE_READ_ONLY, error);
+}
+
 static int
 run_dd (int argc, char **argv)
 {
@@ -139,9 +154,7 @@ run_dd (int argc, char **argv)
 
   if (status >= 0)
     return status;
-  g_autoptr (VpImage) source =
-      vp_img_open (&arguments.access, arguments.source, arguments.source_format,
-                   VP_IMAGE_READ_ONLY, &error);
+  g_autoptr (VpImage) source = open_source (&arguments, &error);
   if (source == NULL)
     return vp_img_fail_open (arguments.source, error, 1);
   const VpFormat *format = vp_formats_find (arguments.target_format, NULL);

@@ -134,14 +134,15 @@ measure (const Arguments *arguments)
     vp_img_complain ("Unknown file format '%s'", arguments->format);
     return 1;
   }
-  if (arguments->snapshot != NULL)
-    return vp_img_unsupported ("measuring a snapshot (-l)");
   if (arguments->source != NULL) {
     source = vp_img_open (&arguments->access, arguments->source,
                           arguments->source_format, VP_IMAGE_READ_ONLY, &error);
     if (source == NULL)
       return vp_img_fail_open (arguments->source, error, 1);
   }
+  if (arguments->snapshot != NULL &&
+      !vp_img_load_snapshot (source, arguments->snapshot))
+    return 1;
   options.encrypt.secrets = arguments->access.secrets;
   if (!vp_img_set_options (&options, format, arguments->pairs, &error))
     return vp_img_fail_options (format, error);

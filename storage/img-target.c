@@ -6,6 +6,7 @@
 #include "storage/img-target.h"
 
 #include "storage/autofd.h"
+#include "storage/img-pipe.h"
 #include "storage/img.h"
 
 #include <errno.h>
@@ -28,6 +29,11 @@ bool
 vp_img_target_open (VpImgTarget *target, const char *path, GError **error)
 {
   *target = (VpImgTarget){ .path = g_strdup (path), .fd = -1 };
+  if (vp_img_is_pipe (path)) {
+    target->kind = VP_IMG_TARGET_PIPE;
+    target->fd = vp_img_pipe_spool (error);
+    return target->fd >= 0;
+  }
   /* O_NONBLOCK: a FIFO is refused later and must not hold us here. */
   target->fd = open (path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
   if (target->fd >= 0) {
@@ -136,6 +142,8 @@ vp_img_target_commit (VpImgTarget *target, GError **error)
 {
   if (target->kind == VP_IMG_TARGET_OLD)
     return true;
+  if (target->kind == VP_IMG_TARGET_PIPE)
+    return vp_img_pipe_send (target->fd, error);
   if (fsync (target->fd) < 0)
     return fail (error, target->path, "cannot sync: ");
   if (target->kind == VP_IMG_TARGET_NAMELESS) {

@@ -18,7 +18,12 @@
 typedef struct {
   char *path; /* owned */
   int fd;     /* owned, read-write */
-  enum { VP_IMG_TARGET_OLD, VP_IMG_TARGET_NAMELESS, VP_IMG_TARGET_NEW } kind;
+  enum {
+    VP_IMG_TARGET_OLD,
+    VP_IMG_TARGET_NAMELESS,
+    VP_IMG_TARGET_NEW,
+    VP_IMG_TARGET_PIPE /* the standard output, when it is whole */
+  } kind;
 } VpImgTarget;
 
 bool vp_img_target_open (VpImgTarget *target, const char *path, GError **error);

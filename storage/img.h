@@ -89,6 +89,9 @@ void vp_img_split_options (GPtrArray *pairs, const char *text);
 /* "-o help": true where that is all that was asked. */
 bool vp_img_wants_option_help (const GPtrArray *pairs);
 
+/* img-snapshot-word.c: -l; complains. */
+bool vp_img_load_snapshot (VpImage *image, const char *text);
+
 /* What qemu-img has and we do not (yet): says so. */
 int vp_img_unsupported (const char *what);
 

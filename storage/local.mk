@@ -86,9 +86,19 @@ vprov_img_SOURCES += storage/img-names.c storage/img-names.h \
 vprov_img_SOURCES += storage/img-progress.c
 vprov_img_SOURCES += storage/img-bench.c storage/img-facts.c \
 	storage/img-facts.h
-vprov_img_SOURCES += storage/img-measure.c storage/img-dd.c \
-	storage/img-commit.c storage/img-rebase.c \
-	storage/img-options.c storage/img-options.h
 libvprov_image_la_SOURCES += storage/crypt.c storage/crypt.h storage/luks.c \
 	storage/luks.h storage/luks-header.c storage/luks-header.h
 libvprov_image_la_SOURCES += storage/qcow2-crypt.c
+
+# Whole images.
+vprov_img_SOURCES += storage/img-measure.c
+vprov_img_SOURCES += storage/img-dd.c
+vprov_img_SOURCES += storage/img-commit.c
+vprov_img_SOURCES += storage/img-rebase.c
+vprov_img_SOURCES += storage/img-options.c
+vprov_img_SOURCES += storage/img-options.h
+vprov_img_SOURCES += storage/img-convert.h
+vprov_img_SOURCES += storage/img-convert-options.c
+vprov_img_SOURCES += storage/img-pipe.c
+vprov_img_SOURCES += storage/img-pipe.h
+vprov_img_SOURCES += storage/img-snapshot-word.c

@@ -43,9 +43,33 @@ count_used (VpImage *source, uint64_t size, uint64_t unit, uint64_t *ret_used,
   return true;
 }
 
-/* Only what both sides can hold.  XXX: bitmaps are not read yet. */
+static uint64_t
+divide_up (uint64_t value, uint64_t by)
+{
+  return value / by + (value % by != 0);
+}
+
+/* Clusters of bits, their table, and all entries of the directory. */
+static uint64_t
+bitmaps_size (const GPtrArray *bitmaps, uint64_t disk_size, uint64_t unit)
+{
+  uint64_t total = 0, directory = 0;
+
+  for (unsigned i = 0; i < bitmaps->len; i++) {
+    const VpBitmapFacts *facts = g_ptr_array_index (bitmaps, i);
+    if (facts->in_use)
+      continue; /* is not copied */
+    uint64_t bytes = divide_up (divide_up (disk_size, facts->granularity), 8);
+    uint64_t clusters = divide_up (bytes, unit);
+    total += clusters * unit + vp_round_up (clusters * 8, unit);
+    directory += vp_round_up (24 + strlen (facts->name), 8);
+  }
+  return total + vp_round_up (directory, unit);
+}
+
+/* Only what both sides can hold. */
 static bool
-measure_bitmaps (const VpCreateOptions *options, VpImage *source,
+measure_bitmaps (const VpCreateOptions *options, VpImage *source, uint64_t unit,
                  VpMeasure *measure, GError **error)
 {
   g_auto (VpImageInfo) info = { 0 };
@@ -54,6 +78,8 @@ measure_bitmaps (const VpCreateOptions *options, VpImage *source,
     return source == NULL;
   measure->has_bitmaps =
       options->compat != 2 && info.compat && strcmp (info.compat, "0.10") != 0;
+  if (measure->has_bitmaps && info.bitmaps)
+    measure->bitmaps = bitmaps_size (info.bitmaps, info.virtual_size, unit);
   return true;
 }
 
@@ -89,7 +115,8 @@ vp_measure_image (const VpFormat *format, const VpCreateOptions *options,
       measure.fully_allocated > INT64_MAX)
     return too_large (error);
   measure.required = print.overhead + used;
-  if (format->footprint && !measure_bitmaps (options, source, &measure, error))
+  if (format->footprint &&
+      !measure_bitmaps (options, source, print.unit, &measure, error))
     return false;
   *ret_measure = measure;
   return true;

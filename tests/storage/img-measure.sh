@@ -52,6 +52,10 @@ same measure --output=xml --size 1G
 theirs qemu-img create -q -f qcow2 a.qcow2 1G
 theirs qemu-io -c "write 1M 3M" -c "write -z 5M 1M" -c "write 100M 1000" \
   -c "write 777M 70k" a.qcow2 > /dev/null
+theirs qemu-img snapshot -c one a.qcow2
+theirs qemu-io -c "write 300M 3M" a.qcow2 > /dev/null
+theirs qemu-img bitmap --add a.qcow2 first
+theirs qemu-img bitmap --add -g 4k a.qcow2 "another one"
 theirs qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 over.qcow2 2G
 theirs qemu-io -c "write 1G 70k" -c "write -z 1M 64k" over.qcow2 > /dev/null
 theirs qemu-img convert -c -O qcow2 a.qcow2 packed.qcow2
@@ -74,4 +78,8 @@ for i in a.qcow2 over.qcow2 packed.qcow2 old.qcow2 "-f raw odd.raw" \
 done
 same measure -O qcow2 --output=json a.qcow2
 same measure -f qcow2 odd.raw
+same measure -O qcow2 -l one a.qcow2
+same measure -O qcow2 -l snapshot.name=one a.qcow2
+same measure -O qcow2 -l snapshot.nonsense=one a.qcow2
+same measure -O qcow2 -l none a.qcow2
 finish

@@ -24,10 +24,10 @@ TESTS += tests/storage/img-interop.sh
 EXTRA_DIST += tests/storage/img-functions.sh
 dist_check_SCRIPTS += tests/storage/img-measure.sh tests/storage/img-dd.sh \
 	tests/storage/img-commit.sh tests/storage/img-rebase.sh \
-	tests/storage/img-create.sh
+	tests/storage/img-create.sh tests/storage/img-convert.sh
 TESTS += tests/storage/img-measure.sh tests/storage/img-dd.sh \
 	tests/storage/img-commit.sh tests/storage/img-rebase.sh \
-	tests/storage/img-create.sh
+	tests/storage/img-create.sh tests/storage/img-convert.sh
 
 check_PROGRAMS += tests/storage/test-sandbox
 TESTS += tests/storage/test-sandbox
@@ -158,3 +158,5 @@ tests_storage_test_preallocate_LDADD = $(engine_ldadd)
 dist_check_SCRIPTS += tests/storage/img-crypt.sh
 TESTS += tests/storage/img-crypt.sh
 LONG_TESTS += tests/storage/img-crypt.sh
+	tests/storage/img-rebase.sh tests/storage/img-create.sh \
+	tests/storage/img-convert.sh
