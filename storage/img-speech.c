@@ -34,6 +34,23 @@ vp_img_program (void)
   return g_get_prgname ();
 }
 
+/* Second lines that are our own; any other new line came with a name and is
+ * escaped. */
+static const char *
+find_own_line (const char *text)
+{
+  static const char *const lines[] = { "\nIs another process using the image ",
+                                       "\nCould not open backing image.",
+                                       "\nDetected format of " };
+
+  for (size_t i = 0; i < G_N_ELEMENTS (lines); i++) {
+    const char *found = g_strrstr (text, lines[i]);
+    if (found != NULL)
+      return found;
+  }
+  return NULL;
+}
+
 void
 vp_img_complain (const char *format, ...)
 {
@@ -42,8 +59,13 @@ vp_img_complain (const char *format, ...)
   va_start (args, format);
   g_autofree char *text = g_strdup_vprintf (format, args);
   va_end (args);
-  g_autofree char *printable = vp_img_printable (text);
-  fprintf (stderr, "%s: %s\n", vp_img_program (), printable);
+  const char *own = find_own_line (text);
+  g_autofree char *first =
+      own != NULL ? g_strndup (text, own - text) : g_strdup (text);
+  g_autofree char *printable = vp_img_printable (first);
+  g_autofree char *second = vp_img_printable (own != NULL ? own + 1 : "");
+  fprintf (stderr, "%s: %s%s%s\n", vp_img_program (), printable,
+           own != NULL ? "\n" : "", second);
 }
 
 int

@@ -21,6 +21,8 @@ dist_check_SCRIPTS += tests/storage/img-verbs.sh
 TESTS += tests/storage/img-verbs.sh
 dist_check_SCRIPTS += tests/storage/img-interop.sh
 TESTS += tests/storage/img-interop.sh
+dist_check_SCRIPTS += tests/storage/img-locks.sh
+TESTS += tests/storage/img-locks.sh
 EXTRA_DIST += tests/storage/img-functions.sh
 dist_check_SCRIPTS += tests/storage/img-measure.sh tests/storage/img-dd.sh \
 	tests/storage/img-commit.sh tests/storage/img-rebase.sh \
