@@ -320,6 +320,7 @@ qcow2_open (VpFile *file, VpDriverFlags flags, const VpOpenOptions *options,
   q->file = q->data = file;
   q->writable = flags & VP_DRIVER_WRITABLE;
   q->lenient = flags & VP_DRIVER_CHECK;
+  q->unordered = flags & VP_DRIVER_UNORDERED;
   q->extensions = qcow2_extensions_new ();
   q->snapshots = g_ptr_array_new_with_free_func (qcow2_snapshot_free);
   q->tables = vp_tables_new (file, CACHE_SIZE, !(flags & VP_DRIVER_UNORDERED),
@@ -407,19 +408,6 @@ qcow2_info (gpointer state, VpImageInfo *info, GError **error)
   return true;
 }
 
-bool
-qcow2_flush (gpointer state, GError **error)
-{
-  Qcow2 *q = state;
-  if (q->broken)
-    return qcow2_corrupt (q, error, "marked as corrupt; nothing is written");
-  if (!qcow2_round_file (q, error) || !vp_tables_flush (q->tables, error))
-    return false;
-  /* What was freed is counted down only now; a cut before the second round
-   * leaks it. */
-  return !vp_tables_is_dirty (q->tables) || vp_tables_flush (q->tables, error);
-}
-
 static const VpOption qcow2_options[] = {
   { "size", "Virtual disk size" },
   { "compat", "Compatibility level (v2 [0.10] or v3 [1.1])" },
@@ -473,7 +461,7 @@ const VpFormat vp_format_qcow2 = {
   .unreserve = qcow2_unreserve,
   .zero = qcow2_zero,
   .discard = qcow2_discard,
-  .flush = qcow2_flush,
+  .flush = qcow2_flush_lazily,
   .extend = qcow2_extend,
   .resize = qcow2_resize,
   .shrink = qcow2_shrink,
@@ -485,7 +473,7 @@ const VpFormat vp_format_qcow2 = {
   .bitmap_remove = qcow2_bitmap_remove,
   .bitmap_set_enabled = qcow2_bitmap_set_enabled,
   .bitmap_bits = qcow2_bitmap_bits,
-  .settle = qcow2_store_bitmaps,
+  .settle = qcow2_finish,
   .snapshot_create = qcow2_snapshot_create,
   .snapshot_apply = qcow2_snapshot_apply,
   .snapshot_delete = qcow2_snapshot_delete,

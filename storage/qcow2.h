@@ -100,7 +100,9 @@ typedef struct {
   VpTables *tables;
   Qcow2Header header;
   bool writable, lenient;
-  bool broken; /* marked corrupt by us: write nothing more */
+  bool unordered; /* a new file: no order before its last flush */
+  bool behind;    /* refcounts on disk are, and the dirty bit says so */
+  bool broken;    /* marked corrupt by us: write nothing more */
   uint64_t cluster_size;
   bool extended;          /* L2 entries have a bitmap of subclusters */
   unsigned sub_bits;      /* log2 of a subcluster's size */
@@ -170,7 +172,6 @@ bool qcow2_note_metadata (Qcow2 *q, uint64_t offset, uint64_t length,
                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 uint8_t *qcow2_l1 (Qcow2 *q);
 uint8_t *qcow2_reftable (Qcow2 *q);
-bool qcow2_flush (gpointer state, GError **error);
 
 /* qcow2-snapshot.c */
 bool qcow2_load_snapshots (Qcow2 *q, GError **error);
@@ -366,6 +367,14 @@ bool qcow2_describe (VpFile *file, GPtrArray *facts, GError **error);
 
 /* qcow2-holes.c */
 bool qcow2_has_holes (gpointer state);
+
+/* qcow2-lazy.c */
+/* All that is changed goes out, refcounts too. */
+bool qcow2_flush (Qcow2 *q, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* ... or the dirty bit, where refcounts are lazy. */
+bool qcow2_flush_lazily (gpointer state, GError **error);
+/* The end of writing: bitmaps, and refcounts that were put off. */
+bool qcow2_finish (gpointer state, GError **error);
 
 /* qcow2-preallocate.c */
 /* Places for all clusters of [from, to) that have none. */

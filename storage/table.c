@@ -232,8 +232,28 @@ compare_offset (gconstpointer a, gconstpointer b)
   return left->offset < right->offset ? -1 : left->offset > right->offset;
 }
 
+/* On disk as it was before. */
+static bool
+is_late (const Block *block)
+{
+  return block->dirty_from != block->dirty_to && block->order == 0 &&
+         !block->fresh;
+}
+
+bool
+vp_tables_has_late (VpTables *tables)
+{
+  GHashTableIter iter;
+  gpointer value;
+  g_hash_table_iter_init (&iter, tables->blocks);
+  while (g_hash_table_iter_next (&iter, NULL, &value))
+    if (is_late (value))
+      return true;
+  return false;
+}
+
 static GPtrArray *
-collect_dirty (VpTables *tables, unsigned order)
+collect_dirty (VpTables *tables, unsigned order, bool with_late)
 {
   GPtrArray *found = g_ptr_array_new ();
   GHashTableIter iter;
@@ -241,7 +261,8 @@ collect_dirty (VpTables *tables, unsigned order)
   g_hash_table_iter_init (&iter, tables->blocks);
   while (g_hash_table_iter_next (&iter, NULL, &value)) {
     Block *block = value;
-    if (block->dirty_from != block->dirty_to && block->order == order)
+    if (block->dirty_from != block->dirty_to && block->order == order &&
+        (with_late || !is_late (block)))
       g_ptr_array_add (found, block);
   }
   g_ptr_array_sort (found, compare_offset);
@@ -261,12 +282,13 @@ write_block (VpTables *tables, Block *block, GError **error)
 }
 
 static bool
-write_all (VpTables *tables, bool barriers, bool *ret_flushed, GError **error)
+write_all (VpTables *tables, bool barriers, bool with_late, bool *ret_flushed,
+           GError **error)
 {
   bool flushed = false;
   for (unsigned order = 0; order < VP_TABLE_ORDERS && tables->n_dirty > 0;
        order++) {
-    g_autoptr (GPtrArray) blocks = collect_dirty (tables, order);
+    g_autoptr (GPtrArray) blocks = collect_dirty (tables, order, with_late);
     if (blocks->len == 0)
       continue;
     /* Guest data counts as order 0, and nobody told us whether there is
@@ -296,10 +318,10 @@ empty_quarantine (VpTables *tables)
 }
 
 static bool
-write_back (VpTables *tables, bool last, GError **error)
+write_back (VpTables *tables, bool last, bool with_late, GError **error)
 {
   bool flushed = false;
-  if (!write_all (tables, tables->ordered, &flushed, error))
+  if (!write_all (tables, tables->ordered, with_late, &flushed, error))
     return false;
   if ((last || tables->ordered) && !flushed && !flush_files (tables, error))
     return false;
@@ -310,7 +332,13 @@ write_back (VpTables *tables, bool last, GError **error)
 bool
 vp_tables_flush (VpTables *tables, GError **error)
 {
-  return write_back (tables, true, error);
+  return write_back (tables, true, true, error);
+}
+
+bool
+vp_tables_flush_but_late (VpTables *tables, GError **error)
+{
+  return write_back (tables, true, false, error);
 }
 
 static int
@@ -354,7 +382,7 @@ vp_tables_trim (VpTables *tables, GError **error)
   drop_old (tables, tables->limit / 4 * 3);
   if (tables->total <= tables->limit)
     return true;
-  if (!write_back (tables, false, error))
+  if (!write_back (tables, false, true, error))
     return false;
   drop_old (tables, tables->limit / 4 * 3);
   return true;

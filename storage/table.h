@@ -60,6 +60,12 @@ bool vp_tables_is_dirty (VpTables *tables);
  * lasts, but for what the release callback changed. */
 bool vp_tables_flush (VpTables *tables,
                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The same, but for changed blocks of order 0 that were on disk before: these
+ * wait for the next of the others, and the caller has said on disk that they
+ * are behind.  (Lazy refcounts.) */
+bool vp_tables_flush_but_late (VpTables *tables,
+                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
+bool vp_tables_has_late (VpTables *tables);
 /* Between two driver verbs: holds the limit, writing back where need be. */
 bool vp_tables_trim (VpTables *tables,
                      GError **error) G_GNUC_WARN_UNUSED_RESULT;

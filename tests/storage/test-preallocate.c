@@ -60,8 +60,9 @@ test_grow (gconstpointer data)
       VpExtent extent;
       uint64_t whole = 2 * MIB, most = MIB;
       ASSERT_OK (vp_image_map (image, whole, most, &extent, &error));
-      g_assert_true (!is_qcow2 (c) || pass > 0 || extent.has_offset ||
-                     strstr (c->options, "extended"));
+      if (is_qcow2 (c) && pass == 0 && !strstr (c->options, "extended") &&
+          !strstr (c->options, "encrypt"))
+        g_assert_true (extent.has_offset);
       put (image, 2 * MIB + 700, 0x22, 5000);
       expect (image, 2 * MIB, 0, 700);
       expect (image, 2 * MIB + 700, 0x22, 5000);
@@ -109,8 +110,9 @@ test_fails (gconstpointer data)
     g_assert_true (grown || failed); /* a hint may fail unseen */
     vp_image_free (other);
     fake_file_fail (copy, 0, false);
-    case_check (c, copy, UINT64_MAX);
-    other = case_open (c, &gate, copy, 0);
+    g_autoptr (VpFile) left = fake_file_copy (copy, "disk");
+    case_check (c, left, UINT64_MAX);
+    other = case_open (c, &gate, left, 0);
     expect (other, 0, 0x11, MIB);
     uint64_t size = vp_image_get_size (other);
     expect (other, MIB, 0, (size_t) (size - MIB));
