@@ -104,10 +104,13 @@ qcow2_note_metadata (Qcow2 *q, uint64_t offset, uint64_t length, GError **error)
 
 /* ---- opening ------------------------------------------------------------ */
 
+/* A short file with long tables is after our memory. */
 static bool
 check_table (Qcow2 *q, const char *what, uint64_t offset, uint64_t length,
              GError **error)
 {
+  if (length > MAX (q->file_end, q->cluster_size) && !q->lenient)
+    return qcow2_corrupt (q, error, "%s is longer than the file", what);
   if (offset & (q->cluster_size - 1) ||
       !vp_range_ok (offset, length, QCOW2_MAX_OFFSET))
     return qcow2_corrupt (q, error, "%s offset invalid", what);

@@ -121,6 +121,12 @@ LONG_TESTS += tests/storage/test-random
 tests_storage_test_random_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_random_LDADD = $(engine_ldadd)
 
+check_PROGRAMS += tests/storage/test-hostile
+TESTS += tests/storage/test-hostile
+LONG_TESTS += tests/storage/test-hostile
+tests_storage_test_hostile_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_hostile_LDADD = $(engine_ldadd)
+
 check_PROGRAMS += tests/storage/test-fuzz
 TESTS += tests/storage/test-fuzz
 LONG_TESTS += tests/storage/test-fuzz

@@ -389,24 +389,31 @@ apply_point (Life *life, Point *point)
   life->model = byte_model_copy (point->model);
 }
 
-/* Narrow counts may refuse it too: a table more names what it names. */
+/* Narrow counts may refuse it too: a table more names what it names; and
+ * qemu-img does where there are bitmaps. */
 static void
 do_apply (Life *life)
 {
   Point *point = &life->points[below (life, MAX_SNAPSHOTS)];
-  if (point->name &&
-      (life->n_bitmaps == 0 || point->model->size == life->model->size) &&
-      life->refcount_bits >= 16)
+  if (point->name && life->n_bitmaps == 0 && life->refcount_bits >= 16)
     apply_point (life, point);
 }
 
 /* ---- chains ------------------------------------------------------------- */
 
-/* What lies below changes, so no snapshot may look through. */
+/* What lies below changes, so no snapshot may look through.  qemu-img takes
+ * minutes for millions of small clusters. */
+static bool
+may_change_below (Life *life)
+{
+  return life->backed && !has_points (life) &&
+         life->model->size / life->cluster_size < 1u << 20;
+}
+
 static void
 do_commit (Life *life)
 {
-  if (!life->backed || has_points (life))
+  if (!may_change_below (life))
     return;
   close_image (life);
   if (run_verb (life, "commit", "-q", "-f", "qcow2", life->disk, NULL) != 0)
@@ -445,7 +452,7 @@ near (Life *life, uint64_t size)
 static void
 do_rebase (Life *life)
 {
-  if (!life->backed || has_points (life))
+  if (!may_change_below (life))
     return;
   g_autofree char *base = NULL;
   if (below (life, 3)) {
