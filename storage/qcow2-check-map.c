@@ -102,6 +102,7 @@ count_l1_entry (Qcow2Check *check, uint64_t raw, bool active, GError **error)
   if (!qcow2_count_range (check, offset, q->cluster_size, 1, error))
     return false;
   if (offset & (q->cluster_size - 1)) {
+    check->obscure = true;
     CORRUPT (check,
              "l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry "
              "corrupted",
@@ -169,6 +170,7 @@ blame_entry (Qcow2Check *check, Walk *walk, bool mendable, const char *format,
 {
   va_list args;
   walk->table->faulty = walk->table->faulty || mendable;
+  check->obscure = check->obscure || !mendable;
   check->result->corruptions += walk->table->paths;
   va_start (args, format);
   g_autofree char *text = g_strdup_vprintf (format, args);
@@ -276,13 +278,11 @@ count_entry (Qcow2Check *check, Walk *walk, Qcow2L2 entry, GError **error)
                    "map");
     return true;
   }
-  if (entry.bitmap >> 32 & entry.bitmap) {
-    blame_entry (check, walk, false,
+  if (entry.bitmap >> 32 & entry.bitmap) /* its place is known all the same */
+    blame_entry (check, walk, true,
                  " offset=%" PRIx64 ": Allocated cluster with corrupted "
                  "subcluster allocation bitmap",
                  offset);
-    return true;
-  }
   if (offset & (q->cluster_size - 1))
     return count_misaligned (check, walk, entry, error);
   return count_run (check, walk, raw, 1, error);

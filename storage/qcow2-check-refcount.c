@@ -22,10 +22,18 @@ reftable_entry (const Qcow2Check *check, uint64_t number)
   return vp_be64_get (qcow2_reftable (check->q) + 8 * number);
 }
 
+/* But for the reserved bits, which are another fault. */
+static uint64_t
+block_place (uint64_t raw)
+{
+  return raw & ~QCOW2_TABLE_RESERVED;
+}
+
 static bool
 block_is_sane (const Qcow2 *q, uint64_t raw)
 {
-  return (raw & (q->cluster_size - 1)) == 0 && raw < QCOW2_MAX_OFFSET;
+  return (block_place (raw) & (q->cluster_size - 1)) == 0 &&
+         raw < QCOW2_MAX_OFFSET;
 }
 
 typedef struct {
@@ -106,10 +114,12 @@ collect_blocks (Qcow2Check *check)
     Block block = { reftable_entry (check, i), i };
     if (block.offset == 0)
       continue;
-    if (block_is_sane (q, block.offset))
-      g_array_append_val (blocks, block);
-    else
+    if (!block_is_sane (q, block.offset)) {
       g_array_append_val (check->broken_blocks, i);
+      continue;
+    }
+    block.offset = block_place (block.offset);
+    g_array_append_val (blocks, block);
   }
   g_array_sort (blocks, compare_blocks);
   return blocks;
@@ -189,14 +199,28 @@ count_block (Qcow2Check *check, uint64_t number, uint64_t raw, GError **error)
   if (count == 1)
     return true;
   check->rebuild = true;
-  CORRUPT (check, "refcount block %" PRIu64 " refcount=%" PRIu64, number,
-           count);
+  if (check->max_refcount > 1) /* else it is an overflow, told later */
+    CORRUPT (check, "refcount block %" PRIu64 " refcount=%" PRIu64, number,
+             count);
   return true;
+}
+
+/* Mending refcounts writes to the reftable, and so it must be nobody else's
+ * either. */
+static void
+look_at_reftable (Qcow2Check *check)
+{
+  const Qcow2Header *h = &check->q->header;
+  uint64_t first = h->reftable_offset >> h->cluster_bits;
+  for (uint64_t i = 0; i < h->reftable_clusters; i++)
+    if (vp_counts_get (check->counts, first + i) > 1)
+      check->rebuild = true;
 }
 
 bool
 qcow2_count_refblocks (Qcow2Check *check, GError **error)
 {
+  look_at_reftable (check);
   for (uint64_t i = 0; i < check->q->reftable_entries; i++) {
     uint64_t raw = reftable_entry (check, i);
     if (raw != 0 && !count_block (check, i, raw, error))
@@ -253,13 +277,14 @@ compare_cluster (Qcow2Check *check, VpCountsPage *page, uint64_t cluster,
                       cluster);
     return true;
   }
-  if (stored == VP_COUNTS_MANY &&
+  /* A refblock in a bad place gives no more than that it is many. */
+  if (stored == VP_COUNTS_MANY && !check->rebuild &&
       !qcow2_get_refcount (check->q, cluster, &stored, error))
     return false;
   if (stored == count)
     return true;
   bool leak = stored > count;
-  bool mended = has_block (check, cluster) &&
+  bool mended = has_block (check, cluster) && !(leak && check->obscure) &&
                 (repair == VP_REPAIR_ALL || (leak && repair != 0));
   if (stored == 0 &&
       (!has_block (check, cluster) || check->repair == VP_REPAIR_LEAKS))

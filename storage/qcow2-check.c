@@ -59,6 +59,7 @@ qcow2_count_range (Qcow2Check *check, uint64_t offset, uint64_t length,
   if (!vp_range_ok (offset, length, QCOW2_MAX_OFFSET) ||
       (offset + length > check->file_end &&
        offset + length - check->file_end >= q->cluster_size)) {
+    check->obscure = true;
     check->result->corruptions += times;
     qcow2_check_note (check,
                       "ERROR: counting reference for region exceeding the end "
@@ -202,6 +203,7 @@ count_snapshot_l1 (Qcow2Check *check, const Qcow2Snapshot *snapshot,
 {
   const VpSnapshot *facts = snapshot->facts;
   if (snapshot->l1_offset & (check->q->cluster_size - 1)) {
+    check->obscure = true;
     CORRUPT (check,
              "snapshot %s (%s) l1_offset=" X64 ": L1 table is not cluster "
              "aligned; snapshot table entry corrupted",
@@ -209,6 +211,7 @@ count_snapshot_l1 (Qcow2Check *check, const Qcow2Snapshot *snapshot,
     return true;
   }
   if (snapshot->l1_entries > VP_MAX_TABLE_SIZE / 8) {
+    check->obscure = true;
     CORRUPT (check,
              "snapshot %s (%s) l1_size=%#" PRIx32 ": L1 table is too large; "
              "snapshot table entry corrupted",
@@ -239,7 +242,7 @@ qcow2_count_all (Qcow2Check *check, bool refcounts, GError **error)
   const Qcow2Header *h = &q->header;
   check->n_l1_entries = 0;
   check->flag_faults = 0;
-  check->spills = false;
+  check->spills = check->obscure = false;
   check->faulty_l1 = check->rebuild = false;
   g_array_set_size (check->l2, 0);
   vp_counts_clear_counted (check->counts);
@@ -250,11 +253,12 @@ qcow2_count_all (Qcow2Check *check, bool refcounts, GError **error)
       !qcow2_count_range (check, q->luks_offset, q->luks_length, 1, error) ||
       !count_bitmaps (check, error))
     return false;
-  if (refcounts && (!qcow2_count_range (check, h->reftable_offset,
-                                        q->reftable_entries * 8, 1, error) ||
-                    !qcow2_count_refblocks (check, error)))
+  if (!qcow2_count_l2 (check, error))
     return false;
-  return qcow2_count_l2 (check, error);
+  /* Last, for a refblock must not be what another names as well. */
+  return !refcounts || (qcow2_count_range (check, h->reftable_offset,
+                                           q->reftable_entries * 8, 1, error) &&
+                        qcow2_count_refblocks (check, error));
 }
 
 /* ---- the whole ---------------------------------------------------------- */

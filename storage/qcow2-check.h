@@ -36,6 +36,8 @@ typedef struct {
   bool faulty_l1;        /* an L1 entry has reserved bits */
   bool spills;           /* what begins in the file ends a cluster later */
   bool quiet;            /* note nothing: all was noted already */
+  bool obscure;          /* a reference leads nowhere: what looks like a leak
+                            may be what it meant, and is kept */
   bool rebuild;          /* refcounts cannot be mended where they are */
   bool changed;
 } Qcow2Check;

@@ -303,6 +303,9 @@ collect_numbers (Rebuild *r)
     }
   for (uint64_t i = r->first; i < r->first + r->n; i++)
     need_block (r, i >> q->refblock_bits);
+  for (uint64_t i = 0; r->check->obscure && i < r->check->n_clusters;
+       i += stretch + 1)
+    need_block (r, i >> q->refblock_bits);
   g_array_sort (r->numbers, compare_numbers);
   guint kept = 0;
   for (guint i = 0; i < r->numbers->len; i++) {
@@ -374,6 +377,8 @@ write_block (Rebuild *r, uint64_t number, uint64_t offset, uint8_t *block,
     uint64_t cluster = first + i;
     bool ours = cluster >= r->first && cluster < r->first + r->n;
     uint64_t count = ours ? 1 : vp_counts_get (r->check->counts, cluster);
+    if (count == 0 && r->check->obscure && cluster < r->check->n_clusters)
+      count = 1; /* better a leak than a loss */
     if (count > 0)
       qcow2_entry_set (block, q->header.refcount_order, i,
                        MIN (count, r->check->max_refcount));

@@ -168,3 +168,9 @@ TESTS += tests/storage/img-crypt.sh
 LONG_TESTS += tests/storage/img-crypt.sh
 	tests/storage/img-rebase.sh tests/storage/img-create.sh \
 	tests/storage/img-convert.sh
+# Faults put into sound images, found and mended.
+check_PROGRAMS += tests/storage/test-check
+TESTS += tests/storage/test-check
+tests_storage_test_check_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_check_LDADD = $(engine_ldadd)
+LONG_TESTS += tests/storage/test-check
