@@ -198,6 +198,29 @@ typedef struct {
   const char *help;
 } VpOption;
 
+/* ---- amending ----------------------------------------------------------- */
+
+/* What an image that is there is to be.  Start from VP_AMEND_OPTIONS_INIT:
+ * everything stays.  Strings are borrowed. */
+typedef struct {
+  unsigned compat;        /* 2 or 3 */
+  unsigned refcount_bits; /* 1 to 64, a power of two */
+  int lazy_refcounts;     /* 0, 1; -1: stays */
+  int data_file_raw;      /* 0, 1; -1: stays */
+  const char *data_file;
+  /* Known, and refused unless it is what is there: that is rebase's. */
+  const char *backing_name, *backing_format;
+  bool has_size;
+  uint64_t size;
+  const GPtrArray *encrypt; /* NAME, VALUE pairs; NULL: none */
+  bool force;               /* also what loses the last key */
+} VpAmendOptions;
+
+#define VP_AMEND_OPTIONS_INIT                                                  \
+  {                                                                            \
+    .lazy_refcounts = -1, .data_file_raw = -1                                  \
+  }
+
 /* ---- check -------------------------------------------------------------- */
 
 typedef enum { VP_REPAIR_NOTHING, VP_REPAIR_LEAKS, VP_REPAIR_ALL } VpRepair;
@@ -288,6 +311,11 @@ struct VpFormat {
    * NULL. */
   bool (*set_backing) (gpointer state, const char *name, const char *format,
                        GError **error);
+  /* dry: would it work?  The size is left to the image.  amend_options: as
+   * options, for amend. */
+  const VpOption *amend_options;
+  bool (*amend) (gpointer state, const VpAmendOptions *options, bool dry,
+                 const VpProgress *progress, GError **error);
   /* Lets go of all guest data; snapshots keep theirs. */
   bool (*empty) (gpointer state, GError **error);
   /* With all of options->size allocated.  Without: an image is as large as its

@@ -24,6 +24,7 @@ typedef struct {
 } VpImgVerb;
 
 /* Each at the end of its own img-NAME.c. */
+extern const VpImgVerb vp_img_verb_amend;
 extern const VpImgVerb vp_img_verb_bench;
 extern const VpImgVerb vp_img_verb_bitmap;
 extern const VpImgVerb vp_img_verb_check;

@@ -19,6 +19,8 @@ libvprov_image_la_SOURCES = storage/pool.h storage/error.c storage/error.h \
 	storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
 	storage/qcow2-shrink.c storage/qcow2-switch.c storage/qcow2-snapshot.c storage/qcow2.c storage/qcow2.h \
 	storage/qcow2-header.c storage/qcow2-lazy.c storage/qcow2-link.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
+	storage/amend.c storage/amend.h storage/qcow2-amend.c storage/qcow2-expand.c storage/qcow2-width.c storage/qcow2-shrink.c storage/qcow2-switch.c storage/qcow2-snapshot.c storage/qcow2.c storage/qcow2.h \
+	storage/qcow2-header.c storage/qcow2-link.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
 	storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-preallocate.c storage/qcow2-refcount.c \
 	storage/qcow2-snapshot.c storage/qcow2.c storage/qcow2.h \
 	storage/qcow2-header.c storage/qcow2-lazy.c storage/qcow2-link.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-preallocate.c storage/qcow2-refcount.c \
@@ -61,7 +63,7 @@ bin_PROGRAMS += vprov-img
 vprov_img_SOURCES = storage/vprov-img.c storage/img.h \
 	storage/img-check.c storage/img-compare.c storage/img-convert.c \
 	storage/img-create.c storage/img-create.h storage/img-info.c \
-	storage/img-map.c storage/img-resize.c storage/img-snapshot.c storage/img-speech.c \
+	storage/img-map.c storage/img-resize.c storage/img-amend.c storage/img-snapshot.c storage/img-speech.c \
 	storage/img-target.c storage/img-target.h storage/img-worker.c \
 	storage/json.c storage/json.h storage/sandbox.c storage/sandbox.h
 vprov_img_SOURCES += storage/img-bitmap.c

@@ -19,6 +19,7 @@
 
 #define FIXED_LEN 40u
 #define OUR_EXTRA 24u
+#define MIN_EXTRA 16u /* of version 3 */
 #define MAX_EXTRA 1024u
 #define MAX_ID    127u
 #define MAX_NAME  255u
@@ -215,9 +216,9 @@ check_l1 (Qcow2 *q, const Qcow2Snapshot *snapshot, GError **error)
 }
 
 /* The snapshot's L1, with zeros behind it up to what its disk needs. */
-static uint8_t *
-read_l1 (Qcow2 *q, const Qcow2Snapshot *snapshot, uint64_t *ret_entries,
-         GError **error)
+uint8_t *
+qcow2_read_snapshot_l1 (Qcow2 *q, const Qcow2Snapshot *snapshot,
+                        uint64_t *ret_entries, GError **error)
 {
   uint64_t reach = q->cluster_size << q->l2_bits;
   uint64_t size = snapshot->facts->disk_size;
@@ -279,6 +280,50 @@ switch_table (Qcow2 *q, uint32_t count, uint64_t offset, uint64_t len,
   q->snapshots_end = offset + len;
   qcow2_drop_metadata (q, old_offset, old_count > 0 ? old_len : 0);
   return true;
+}
+
+/* The same entry with as much extra data as version 3 wants. */
+static GBytes *
+complete_entry (const Qcow2Snapshot *snapshot)
+{
+  const uint8_t *old = g_bytes_get_data (snapshot->raw, NULL);
+  Entry entry;
+  vp_layout_load (&entry_layout, old, FIXED_LEN, &entry);
+  size_t names = (size_t) entry.id_len + entry.name_len;
+  size_t len = (size_t) vp_round_up (FIXED_LEN + MIN_EXTRA + names, 8);
+  uint8_t *new = g_malloc0 (len);
+  memcpy (new + FIXED_LEN + MIN_EXTRA, old + FIXED_LEN + entry.extra_len,
+          names);
+  entry.extra_len = MIN_EXTRA;
+  vp_layout_store (&entry_layout, &entry, new, FIXED_LEN);
+  vp_be64_set (new + FIXED_LEN, snapshot->facts->vm_state_size);
+  vp_be64_set (new + FIXED_LEN + 8, snapshot->facts->disk_size);
+  return g_bytes_new_take (new, len);
+}
+
+bool
+qcow2_complete_snapshots (Qcow2 *q, GError **error)
+{
+  uint64_t offset, len;
+  bool changed = false;
+  for (guint i = 0; i < q->snapshots->len; i++) {
+    Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, i);
+    const uint8_t *raw = g_bytes_get_data (snapshot->raw, NULL);
+    if (vp_be32_get (raw + 36) >= MIN_EXTRA)
+      continue;
+    GBytes *complete = complete_entry (snapshot);
+    g_bytes_unref (snapshot->raw);
+    snapshot->raw = complete;
+    changed = true;
+  }
+  if (!changed)
+    return true;
+  if (!put_table (q, q->snapshots, &offset, &len, error))
+    return false;
+  if (switch_table (q, q->snapshots->len, offset, len, error))
+    return qcow2_flush (q, error);
+  qcow2_drop_metadata (q, offset, len);
+  return false;
 }
 
 static bool
@@ -406,7 +451,8 @@ qcow2_snapshot_delete (gpointer state, const char *id, const char *name,
       !qcow2_settle (q, error))
     return false;
   Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, index);
-  g_autofree uint8_t *l1 = read_l1 (q, snapshot, &entries, error);
+  g_autofree uint8_t *l1 =
+      qcow2_read_snapshot_l1 (q, snapshot, &entries, error);
   if (!l1)
     return false;
   g_autoptr (GArray) branches =
@@ -470,7 +516,8 @@ qcow2_snapshot_apply (gpointer state, const char *id, const char *name,
       !qcow2_settle (q, error))
     return false;
   const Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, index);
-  g_autofree uint8_t *l1 = read_l1 (q, snapshot, &entries, error);
+  g_autofree uint8_t *l1 =
+      qcow2_read_snapshot_l1 (q, snapshot, &entries, error);
   if (!l1)
     return false;
   for (uint64_t i = 0; i < entries; i++)
@@ -497,7 +544,8 @@ qcow2_snapshot_open (gpointer state, const char *id, const char *name,
     return false;
   const Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, index);
   g_return_val_if_fail (!q->writable, false);
-  g_autofree uint8_t *l1 = read_l1 (q, snapshot, &entries, error);
+  g_autofree uint8_t *l1 =
+      qcow2_read_snapshot_l1 (q, snapshot, &entries, error);
   if (!l1)
     return false;
   if (snapshot->l1_entries < entries)

@@ -440,6 +440,25 @@ static const VpOption qcow2_options[] = {
   { NULL, NULL },
 };
 
+static const VpOption qcow2_amend_options[] = {
+  { "backing_file", "File name of a base image" },
+  { "backing_fmt", "Image format of the base image" },
+  { "compat", "Compatibility level (v2 [0.10] or v3 [1.1])" },
+  { "data_file", "File name of an external data file" },
+  { "data_file_raw", "The external data file must stay valid as a raw image" },
+  { "encrypt.iter-time", "Time to spend in PBKDF in milliseconds" },
+  { "encrypt.keyslot", "Select a single keyslot to modify explicitly" },
+  { "encrypt.new-secret",
+    "New secret to set in the matching keyslots. Empty string to erase" },
+  { "encrypt.old-secret", "Select all keyslots that match this password" },
+  { "encrypt.state",
+    "Select new state of affected keyslots (active/inactive)" },
+  { "lazy_refcounts", "Postpone refcount updates" },
+  { "refcount_bits", "Width of a reference count entry in bits" },
+  { "size", "Virtual disk size" },
+  { NULL, NULL },
+};
+
 const VpFormat vp_format_qcow2 = {
   .name = "qcow2",
   .options = qcow2_options,
@@ -468,6 +487,8 @@ const VpFormat vp_format_qcow2 = {
   .extend = qcow2_extend,
   .resize = qcow2_resize,
   .shrink = qcow2_shrink,
+  .amend_options = qcow2_amend_options,
+  .amend = qcow2_amend,
   .set_backing = qcow2_set_backing,
   .needs_data_file = qcow2_needs_data_file,
   .set_data_file = qcow2_set_data_file,

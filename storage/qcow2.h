@@ -185,6 +185,28 @@ bool qcow2_snapshot_delete (gpointer state, const char *id, const char *name,
 bool qcow2_snapshot_open (gpointer state, const char *id, const char *name,
                           GError **error);
 
+/* The L1 table of one, with zeros up to what its disk needs; caller frees. */
+uint8_t *qcow2_read_snapshot_l1 (Qcow2 *q, const Qcow2Snapshot *snapshot,
+                                 uint64_t *ret_entries, GError **error);
+/* Version 3 wants to know the size of each snapshot's disk. */
+bool qcow2_complete_snapshots (Qcow2 *q,
+                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* qcow2-amend.c */
+bool qcow2_amend (gpointer state, const VpAmendOptions *options, bool dry,
+                  const VpProgress *progress, GError **error);
+bool qcow2_amend_keys (Qcow2 *q, const VpAmendOptions *options, bool dry,
+                       GError **error);
+
+/* qcow2-width.c */
+bool qcow2_set_refcount_order (Qcow2 *q, unsigned order,
+                               const VpProgress *progress,
+                               GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* qcow2-expand.c */
+bool qcow2_expand_zeros (Qcow2 *q, const VpProgress *progress,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 /* qcow2-switch.c */
 /* Bytes at a place of their own, padded to whole clusters; they count nowhere
  * yet.  No bytes need no place: offset 0. */

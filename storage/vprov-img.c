@@ -14,15 +14,16 @@
 #define LIKE_VERSION "7.2.0"
 
 static const VpImgVerb *const verbs[] = {
-  &vp_img_verb_bench,  &vp_img_verb_bitmap,   &vp_img_verb_check,
-  &vp_img_verb_commit, &vp_img_verb_compare,  &vp_img_verb_convert,
-  &vp_img_verb_create, &vp_img_verb_dd,       &vp_img_verb_info,
-  &vp_img_verb_map,    &vp_img_verb_measure,  &vp_img_verb_rebase,
-  &vp_img_verb_resize, &vp_img_verb_snapshot, &vp_img_verb_worker,
+  &vp_img_verb_amend,   &vp_img_verb_bench,  &vp_img_verb_bitmap,
+  &vp_img_verb_check,   &vp_img_verb_commit, &vp_img_verb_compare,
+  &vp_img_verb_convert, &vp_img_verb_create, &vp_img_verb_dd,
+  &vp_img_verb_info,    &vp_img_verb_map,    &vp_img_verb_measure,
+  &vp_img_verb_rebase,  &vp_img_verb_resize, &vp_img_verb_snapshot,
+  &vp_img_verb_worker,
 };
 
 /* Known words that mean nothing here yet. */
-static const char *const missing[] = { "amend", "checksum" };
+static const char *const missing[] = { "checksum" };
 
 static const char *
 own_name (void)

@@ -128,6 +128,20 @@ same_errors resize base.qcow2 1M
 same_errors resize --shrink --preallocation=full base.qcow2 1M
 
 same_errors snapshot
+same_errors amend
+same_errors amend base.qcow2
+same amend -f qcow2 -o help
+same amend -o help base.qcow2
+same_errors amend -f raw -o size=1M plain.raw
+same_errors amend -o compat=1.1 none.qcow2
+for o in cluster_size=4k nonsense=1 preallocation=full data_file=x \
+  data_file_raw=on refcount_bits=3 compat=0.9 compat=0.10,lazy_refcounts=on \
+  compat=0.10,refcount_bits=8 backing_file=other backing_fmt=raw \
+  lazy_refcounts=odd size=odd refcount_bits=odd encrypt.state=active; do
+  same_errors amend -o $o base.qcow2
+done
+same_errors amend -o refcount_bits=8 old.qcow2
+same_errors amend -o lazy_refcounts=on old.qcow2
 same_errors snapshot -l -c x base.qcow2
 same_errors snapshot -d none snap.qcow2
 same_errors snapshot -c x none.qcow2

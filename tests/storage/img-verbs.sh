@@ -46,11 +46,11 @@ expect 0 "usage: vprov-img" --help
 expect 0 "vprov-img version" --version
 expect 1 "Command not found: dance" dance
 expect 1 "unrecognized option '--dance'" --dance
-for verb in bench check commit compare convert create dd info map measure \
+for verb in amend bench check commit compare convert create dd info map measure \
   rebase resize snapshot; do
   expect 0 "usage: vprov-img $verb " $verb --help
 done
-for verb in amend checksum; do
+for verb in checksum; do
   expect 1 "$verb is not supported yet" $verb x
 done
 expect 1 "worker is started by the daemon" worker

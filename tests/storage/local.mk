@@ -80,6 +80,11 @@ LONG_TESTS += tests/storage/test-crash-whole
 tests_storage_test_crash_whole_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_crash_whole_LDADD = $(engine_ldadd)
 
+check_PROGRAMS += tests/storage/test-amend
+TESTS += tests/storage/test-amend
+tests_storage_test_amend_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_amend_LDADD = $(engine_ldadd)
+
 check_PROGRAMS += tests/storage/test-snapshot
 TESTS += tests/storage/test-snapshot
 LONG_TESTS += tests/storage/test-snapshot

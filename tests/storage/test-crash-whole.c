@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "storage/amend.h"
 #include "storage/snapshot.h"
 
 #include "storage/error.h"
@@ -65,10 +66,35 @@ run_shrink (VpImage *image, const EngineCase *c, GError **error)
   return vp_image_shrink (image, SIZE / 3 + 512, error);
 }
 
+static bool
+run_width (VpImage *image, const EngineCase *c, GError **error)
+{
+  VpAmendOptions options = VP_AMEND_OPTIONS_INIT;
+  options.refcount_bits = strstr (c->options, "bits=64") ? 4 : 64;
+  if (strstr (c->options, "compat"))
+    options.compat = 3;
+  return vp_image_amend (image, &options, NULL, error);
+}
+
+/* To the other version, and there is another name in the header. */
+static bool
+run_version (VpImage *image, const EngineCase *c, GError **error)
+{
+  VpAmendOptions options = VP_AMEND_OPTIONS_INIT;
+  options.compat = strstr (c->options, "compat") ? 3 : 2;
+  if (strstr (c->options, "zstd") || strstr (c->options, "extended") ||
+      strstr (c->options, "luks"))
+    options.compat = 3;
+  else if (options.compat == 2)
+    options.refcount_bits = 16;
+  return vp_image_amend (image, &options, NULL, error);
+}
+
 static const Operation operations[] = {
-  { "create", run_create }, { "apply", run_apply },
-  { "delete", run_delete }, { "delete-last", run_delete_last },
-  { "shrink", run_shrink },
+  { "create", run_create },   { "apply", run_apply },
+  { "delete", run_delete },   { "delete-last", run_delete_last },
+  { "shrink", run_shrink },   { "width", run_width },
+  { "version", run_version },
 };
 
 /* ---- content ------------------------------------------------------------ */
