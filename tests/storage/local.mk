@@ -179,3 +179,10 @@ TESTS += tests/storage/test-check
 tests_storage_test_check_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_check_LDADD = $(engine_ldadd)
 LONG_TESTS += tests/storage/test-check
+
+# Bitmaps of what has changed.
+check_PROGRAMS += tests/storage/test-bitmap
+TESTS += tests/storage/test-bitmap
+tests_storage_test_bitmap_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_bitmap_LDADD = $(engine_ldadd)
+LONG_TESTS += tests/storage/test-bitmap
