@@ -7,6 +7,7 @@
 #include "config.h"
 
 #include "storage/error.h"
+#include "storage/img-names.h"
 #include "storage/img.h"
 
 #include <inttypes.h>
@@ -21,8 +22,16 @@ typedef struct {
   uint64_t count, depth, flush_interval;
   uint64_t offset, buffer_size, step;
   uint8_t pattern;
-  bool write, no_lock, no_drain, native, direct;
+  bool write, native, direct;
+  VpImgAccess access;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 typedef struct {
   const Arguments *arguments;
@@ -82,14 +91,9 @@ work (gpointer data)
 static VpImage *
 open_image (const Arguments *arguments, GError **error)
 {
-  VpFileFlags share = arguments->no_lock ? VP_FILE_NO_LOCK : 0;
-  VpImageFlags flags = arguments->no_lock ? VP_IMAGE_NO_LOCK : 0;
-  VpOpener opener = vp_opener_person (share);
-
-  if (arguments->write)
-    flags |= VP_IMAGE_WRITABLE;
-  return vp_image_open (arguments->filename, arguments->format, flags, &opener,
-                        error);
+  return vp_img_open (&arguments->access, arguments->filename,
+                      arguments->format,
+                      arguments->write ? VP_IMAGE_WRITABLE : 0, error);
 }
 
 static void
@@ -211,9 +215,7 @@ static const struct option long_options[] = {
   { "step-size", required_argument, NULL, 'S' },
   { "cache", required_argument, NULL, 't' },
   { "write", no_argument, NULL, 'w' },
-  { "force-share", no_argument, NULL, 'U' },
-  { "image-opts", no_argument, NULL, 'y' },
-  { "object", required_argument, NULL, 'x' },
+  VP_IMG_ACCESS_OPTIONS,
   { NULL, 0, NULL, 0 }
 };
 
@@ -290,13 +292,10 @@ take_option (int c, Arguments *arguments)
                                 &arguments->step);
   case 'f': arguments->format = optarg; return true;
   case 'n': arguments->native = true; return true;
-  case OPTION_NO_DRAIN: arguments->no_drain = true; return true;
-  case 'q': return true; /* there is nothing to leave out */
+  case OPTION_NO_DRAIN: /* no write waits for another */
+  case 'q': /* the result is all that is said */ return true;
   case 'w': arguments->write = true; return true;
-  case 'U': arguments->no_lock = true; return true;
-  case 'x': (void) vp_img_unsupported ("--object"); return false;
-  case 'y': (void) vp_img_unsupported ("--image-opts"); return false;
-  default: return false;
+  default: return vp_img_access_take (&arguments->access, c);
   }
 }
 
@@ -325,7 +324,8 @@ check_arguments (const Arguments *arguments)
 static int
 run_bench (int argc, char **argv)
 {
-  Arguments arguments = { .count = 75000, .depth = 64, .buffer_size = 4096 };
+  g_auto (Arguments)
+      arguments = { .count = 75000, .depth = 64, .buffer_size = 4096 };
   int c;
 
   while ((c = vp_img_getopt (argc, argv, "c:d:f:i:no:qs:S:t:wU",
@@ -335,7 +335,8 @@ run_bench (int argc, char **argv)
   if (optind != argc - 1)
     return vp_img_misuse ("Expecting one image file name");
   arguments.filename = argv[optind];
-  if (!check_arguments (&arguments))
+  if (!vp_img_access_check (&arguments.access, arguments.format) ||
+      !check_arguments (&arguments))
     return 1;
   if (arguments.step == 0)
     arguments.step = arguments.buffer_size;
@@ -344,7 +345,8 @@ run_bench (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_bench = {
   "bench", run_bench,
-  "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-i aio] "
+  "[--object objectdef] [--image-opts] [-c count] [-d depth] [-f fmt] "
+  "[--flush-interval=flush_interval] [-i aio] "
   "[-n] [--no-drain] [-o offset] [--pattern=pattern] [-q] [-s buffer_size] "
   "[-S step_size] [-t cache] [-w] [-U] filename",
   "Sends equal requests, one behind the other, and tells how long that took.\n"
@@ -362,6 +364,8 @@ const VpImgVerb vp_img_verb_bench = {
   "  -o, --offset=offset         the first request (0)\n"
   "      --pattern=byte          with -w: what is written (0)\n"
   "  -q, --quiet                 accepted: the result is all that is said\n"
+  "      --object=secret,...  a key that --image-opts names\n"
+  "      --image-opts         filename is driver=...,file.filename=...\n"
   "  -s, --buffer-size=size      bytes of a request (4k)\n"
   "  -S, --step-size=size        from one to the next; the buffer's size\n"
   "  -t, --cache=mode            checked; the page cache is used\n"

@@ -277,11 +277,14 @@ run_check (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_check = {
   "check", run_check,
-  "[-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] "
+  "[--object objectdef] [--image-opts] [-q] [-f fmt] [--output=ofmt] [-r "
+  "[leaks | all]] [-T src_cache] [-U] "
   "[--progress[=json]] filename",
   "  -f, --format=fmt       format of the image; guessed without\n"
   "  -r, --repair=what      'leaks', or 'all' that can be mended\n"
   "  -q, --quiet            only the exit status\n"
+  "      --object=secret,...  a key that --image-opts names\n"
+  "      --image-opts         filename is driver=...,file.filename=...\n"
   "      --output=ofmt      'human' or 'json'\n"
   "  -T, --cache=mode       accepted; the page cache is used\n"
   "  -U, --force-share      look at no lock\n"

@@ -138,12 +138,15 @@ run_compare (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_compare = {
   "compare", run_compare,
-  "[-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] "
+  "[--object objectdef] [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] "
+  "[-q] [-s] [-U] "
   "[--progress[=json]] filename1 filename2",
   "  -f, --a-format=fmt     format of the first image; guessed without\n"
   "  -F, --b-format=fmt     format of the second image; guessed without\n"
   "  -s, --strict           sizes and allocation must be equal too\n"
   "  -q, --quiet            only the exit status\n"
+  "      --object=secret,...  a key that --image-opts names\n"
+  "      --image-opts         filenames are driver=...,file.filename=...\n"
   "  -T, --cache=mode       accepted; the page cache is used\n"
   "  -U, --force-share      look at no lock\n"
   "  -p, --progress[=json]  show how far it has come\n"

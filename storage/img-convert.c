@@ -354,7 +354,8 @@ run_convert (int argc, char **argv)
 const VpImgVerb vp_img_verb_convert = {
   "convert", run_convert,
   "[--object objectdef] [--image-opts] [--target-image-opts] "
-  "[--target-is-zero] [--bitmaps [--skip-broken-bitmaps]] [-U] [--safe] [-C] [-c] [-p] "
+  "[--target-is-zero] [--bitmaps [--skip-broken-bitmaps]] [-U] [--safe] [-C] "
+  "[-c] [-p] "
   "[-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] "
   "[-B backing_file -F backing_fmt] [-o options] [-l snapshot_param] "
   "[-S sparse_size] [-r rate_limit] [-m num_coroutines] [-W] [--salvage] "

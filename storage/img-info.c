@@ -469,7 +469,8 @@ run_info (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_info = {
   "info", run_info,
-  "[-f fmt] [--output=ofmt] [--backing-chain] [-U] [--safe] [--header] "
+  "[--object objectdef] [--image-opts] [-f fmt] [--output=ofmt] "
+  "[--backing-chain] [-U] [--safe] [--header] "
   "filename",
   "  -f, --format=fmt     format of the image; guessed without\n"
   "      --output=ofmt    'human' or 'json'\n"
@@ -479,4 +480,6 @@ const VpImgVerb vp_img_verb_info = {
   "      --header         each field of the header: place, value, meaning;\n"
   "                       also of an image that cannot be opened\n"
   "  -U, --force-share    look at no lock\n"
+  "      --object=secret,...  a key that --image-opts names\n"
+  "      --image-opts         filename is driver=...,file.filename=...\n"
 };

@@ -213,13 +213,16 @@ run_map (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_map = {
   "map", run_map,
-  "[-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] "
+  "[--object objectdef] [--image-opts] [-f fmt] [--start-offset=offset] "
+  "[--max-length=len] [--output=ofmt] [-U] "
   "filename",
   "  -f, --format=fmt           format of the image; guessed without\n"
   "  -s, --start-offset=offset  begin there\n"
   "  -l, --max-length=len       and go no further than that\n"
   "      --output=ofmt          'human' or 'json'\n"
   "  -U, --force-share          look at no lock\n"
+  "      --object=secret,...  a key that --image-opts names\n"
+  "      --image-opts         filename is driver=...,file.filename=...\n"
   "      --safe                 for images of strangers: needs -f, opens\n"
   "                             nothing that the image names\n"
 };

@@ -160,10 +160,13 @@ run_resize (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_resize = {
   "resize", run_resize,
-  "[-f fmt] [--preallocation=prealloc] [-q] [--shrink] filename [+ | -]size",
+  "[--object objectdef] [--image-opts] [-f fmt] [--preallocation=prealloc] "
+  "[-q] [--shrink] filename [+ | -]size",
   "  -f, --format=fmt         format of the image; guessed without\n"
   "      --preallocation=how  'off', 'metadata', 'falloc' or 'full'\n"
   "      --shrink             a smaller size is meant; what lies behind the\n"
   "                           new end is lost\n"
   "  -q, --quiet              say nothing\n"
+  "      --object=secret,...  a key that --image-opts names\n"
+  "      --image-opts         filename is driver=...,file.filename=...\n"
 };

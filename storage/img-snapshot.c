@@ -4,6 +4,7 @@
  * delete.  The backing file is not needed for any of it and is not opened. */
 #include "config.h"
 
+#include "storage/img-names.h"
 #include "storage/img.h"
 
 #include <stdio.h>
@@ -13,8 +14,16 @@
 typedef struct {
   const char *filename, *format, *snapshot;
   char action; /* 'l', 'a', 'c', 'd', or 0 */
-  bool quiet, shared;
+  bool quiet;
+  VpImgAccess access;
 } Arguments;
+
+static void
+arguments_clear (Arguments *arguments)
+{
+  vp_img_access_clear (&arguments->access);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static bool
 set_action (Arguments *arguments, int action)
@@ -38,9 +47,7 @@ parse (int argc, char **argv, Arguments *arguments)
     { "delete", required_argument, NULL, 'd' },
     { "format", required_argument, NULL, 'f' },
     { "quiet", no_argument, NULL, 'q' },
-    { "force-share", no_argument, NULL, 'U' },
-    { "object", required_argument, NULL, 'x' },
-    { "image-opts", no_argument, NULL, 'y' },
+    VP_IMG_ACCESS_OPTIONS,
     { NULL, 0, NULL, 0 }
   };
   int c;
@@ -56,17 +63,16 @@ parse (int argc, char **argv, Arguments *arguments)
       break;
     case 'f': arguments->format = optarg; break;
     case 'q': arguments->quiet = true; break;
-    case 'U': arguments->shared = true; break;
-    case 'x': (void) vp_img_unsupported ("--object"); return false;
-    case 'y': (void) vp_img_unsupported ("--image-opts"); return false;
-    default: return false;
+    default:
+      if (!vp_img_access_take (&arguments->access, c))
+        return false;
     }
   if (optind != argc - 1) {
     (void) vp_img_misuse ("Expecting one image file name");
     return false;
   }
   arguments->filename = argv[optind];
-  return true;
+  return vp_img_access_check (&arguments->access, arguments->format);
 }
 
 static int
@@ -109,7 +115,7 @@ change (VpImage *image, const Arguments *arguments)
 static int
 run_snapshot (int argc, char **argv)
 {
-  Arguments arguments = { 0 };
+  g_auto (Arguments) arguments = { 0 };
   g_autoptr (GError) error = NULL;
 
   if (!parse (argc, argv, &arguments))
@@ -119,10 +125,8 @@ run_snapshot (int argc, char **argv)
   bool writes = arguments.action != 'l' && arguments.action != '\0';
   VpImageFlags flags = VP_IMAGE_NO_BACKING;
   flags |= writes ? VP_IMAGE_WRITABLE : VP_IMAGE_READ_ONLY;
-  flags |= arguments.shared ? VP_IMAGE_NO_LOCK : 0;
-  VpOpener opener = vp_opener_person (arguments.shared ? VP_FILE_NO_LOCK : 0);
-  g_autoptr (VpImage) image = vp_image_open (
-      arguments.filename, arguments.format, flags, &opener, &error);
+  g_autoptr (VpImage) image = vp_img_open (
+      &arguments.access, arguments.filename, arguments.format, flags, &error);
   if (image == NULL)
     return vp_img_fail_open (arguments.filename, error, 1);
   int status = writes                    ? change (image, &arguments)
@@ -135,7 +139,8 @@ run_snapshot (int argc, char **argv)
 
 const VpImgVerb vp_img_verb_snapshot = {
   "snapshot", run_snapshot,
-  "[-f fmt] [-U] [-q] [-l | -a snapshot | -c snapshot | -d snapshot] filename",
+  "[--object objectdef] [--image-opts] [-f fmt] [-U] [-q] [-l | -a snapshot | "
+  "-c snapshot | -d snapshot] filename",
   "  -l, --list             list the snapshots in the image\n"
   "  -c, --create=name      take one of the disk as it is now\n"
   "  -a, --apply=snapshot   bring the disk back to one, by id or name; what\n"
@@ -143,5 +148,7 @@ const VpImgVerb vp_img_verb_snapshot = {
   "  -d, --delete=snapshot  delete one, by name or id\n"
   "  -f, --format=fmt       format of the image; guessed without\n"
   "  -q, --quiet            accepted; there is nothing to say\n"
+  "      --object=secret,...  a key that --image-opts names\n"
+  "      --image-opts         filename is driver=...,file.filename=...\n"
   "  -U, --force-share      look at no lock\n"
 };
