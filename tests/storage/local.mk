@@ -195,3 +195,5 @@ tests_storage_test_crypt_LDADD = $(engine_ldadd)
 tests_storage_test_luks_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_luks_LDADD = $(engine_ldadd)
 LONG_TESTS += tests/storage/test-luks
+dist_check_SCRIPTS += tests/storage/img-bitmap.sh
+TESTS += tests/storage/img-bitmap.sh
