@@ -605,7 +605,7 @@ test_cuts (gconstpointer data)
   uint64_t seed = test_seed ();
   unsigned states = 0;
   unsigned step = test_rounds (8, 1), per_epoch = test_rounds (1, 8);
-  for (unsigned i = 0; i < test_rounds (1, 20); i++)
+  for (unsigned i = 0; i < test_rounds (1, 4); i++)
     states += run_cuts (data, seed + i, test_rounds (60, 100), step, per_epoch);
   g_test_message ("%u states", states);
   g_assert_cmpuint (states, >, 10);

