@@ -174,8 +174,10 @@ downgrade (Amend *a, const VpProgress *progress, GError **error)
   new.header_length = QCOW2_HEADER_V2;
   new.incompatible = new.compatible = new.autoclear = 0;
   qcow2_set_extension (q, QCOW2_EXT_FEATURES, NULL, 0);
-  if (change_header (q, &new, error))
+  if (change_header (q, &new, error)) {
+    q->behind = false; /* the dirty bit went with the rest */
     return true;
+  }
   q->header_tail = g_steal_pointer (&tail);
   qcow2_extensions_name_features (q->extensions);
   return false;

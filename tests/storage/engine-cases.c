@@ -149,7 +149,8 @@ mend_dirty (VpFile *file, const char *format)
   if (!info.dirty)
     return;
   image = vp_image_open_file (
-      file, format, VP_IMAGE_WRITABLE | VP_IMAGE_NO_BACKING, NULL, &failure);
+      file, format, VP_IMAGE_WRITABLE | VP_IMAGE_NO_BACKING | VP_IMAGE_NO_IO,
+      NULL, &failure);
   g_assert_no_error (failure);
   ASSERT_OK (vp_image_close (image, &error));
 }

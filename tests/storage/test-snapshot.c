@@ -95,11 +95,20 @@ expect_bytes (VpImage *image, const uint8_t *bytes, uint64_t size)
                bytes[i]);
 }
 
+/* As it is on the disk now, apart: a check may mend what is dirty. */
+static void
+check_copy (World *w)
+{
+  ASSERT_OK (vp_image_flush (w->image, &error));
+  g_autoptr (VpFile) copy = fake_file_copy (w->file, "disk");
+  case_check (w->c, copy, 0);
+}
+
 static void
 judge (World *w)
 {
   expect_bytes (w->image, w->bytes, w->size);
-  case_check (w->c, w->file, 0);
+  check_copy (w);
 }
 
 static void
@@ -236,7 +245,7 @@ static void
 test_random (gconstpointer data)
 {
   uint64_t seed = test_seed ();
-  for (unsigned i = 0; i < test_rounds (2, 150); i++) {
+  for (unsigned i = 0; i < test_rounds (1, 150); i++) {
     World w;
     g_test_message ("round seed %" G_GUINT64_FORMAT, seed + i);
     world_init (&w, data, seed + i);
