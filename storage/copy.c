@@ -218,7 +218,8 @@ take_span (Hand *hand, bool *ret_full, GError **error)
                          error))
     return false;
   vp_image_describe (&answer, offset, &extent);
-  if (copy->options->same_backing && extent.depth > 0) {
+  unsigned shared = copy->options->shared_depth;
+  if (shared > 0 && extent.depth >= shared) {
     copy->at += extent.length;
     return true;
   }

@@ -31,9 +31,10 @@ typedef struct {
   uint64_t sparse_size;
   /* The target reads as zeros already, as a fresh image does. */
   bool target_is_zero;
-  /* The target stands on the same backing image as the source: what the
-   * source has from there is not copied. */
-  bool same_backing;
+  /* The target stands on this layer of the source's chain (1: its backing
+   * image): what the source has from there on is not copied.  0: it does
+   * not. */
+  unsigned shared_depth;
   /* A part of the source (length 0: to its end), and where it goes in the
    * target: to join images, and for dd. */
   uint64_t source_offset, length, target_offset;

@@ -8,8 +8,8 @@
  *                                              -n:  an image that is there
  *                                              "-": the standard output
  *
- * With -B the target gets a backing file.  If that is the very file that the
- * source stands on, only what the source holds itself is copied.  Any other
+ * With -B the target gets a backing file.  If that is a file of the source's
+ * own chain, only what the source holds above it is copied.  Any other
  * holds whatever it holds: every byte is written then, zeros too, so that the
  * target reads as the source does in any case.
  *
@@ -69,7 +69,8 @@ static VpImage *
 open_source (const VpImgConvert *convert, const char *name, GError **error)
 {
   if (vp_img_is_pipe (name) && !convert->access.image_opts)
-    return vp_img_pipe_open (convert->source_format, error);
+    return vp_img_pipe_open (convert->source_format, convert->access.safe,
+                             error);
   return vp_img_open (&convert->access, name, convert->source_format,
                       VP_IMAGE_READ_ONLY, error);
 }
@@ -175,19 +176,31 @@ copy_bitmaps (const VpImgConvert *convert, const GPtrArray *sources,
 /* ---- targets ------------------------------------------------------------- */
 
 static bool
-have_same_backing (VpImage *a, VpImage *b)
+are_one (VpImage *a, VpImage *b)
 {
-  VpImage *below_a = vp_image_get_backing (a);
-  VpImage *below_b = vp_image_get_backing (b);
+  const VpFile *file_a = vp_image_get_file (a);
+  const VpFile *file_b = vp_image_get_file (b);
 
-  if (below_a == NULL || below_b == NULL)
-    return false;
-  const VpFile *file_a = vp_image_get_file (below_a);
-  const VpFile *file_b = vp_image_get_file (below_b);
   return file_a->has_id && file_b->has_id &&
          file_a->id.device == file_b->id.device &&
          file_a->id.inode == file_b->id.inode &&
-         vp_image_get_format (below_a) == vp_image_get_format (below_b);
+         vp_image_get_format (a) == vp_image_get_format (b);
+}
+
+/* Which layer of the one source the target stands on; 0: none. */
+static unsigned
+find_shared_depth (const GPtrArray *sources, VpImage *target)
+{
+  VpImage *below = vp_image_get_backing (target), *layer;
+  unsigned depth = 1;
+
+  if (below == NULL || sources->len > 1)
+    return 0;
+  layer = vp_image_get_backing (g_ptr_array_index (sources, 0));
+  for (; layer != NULL; layer = vp_image_get_backing (layer), depth++)
+    if (are_one (layer, below))
+      return depth;
+  return 0;
 }
 
 static bool
@@ -234,9 +247,7 @@ convert_into_new (const VpImgConvert *convert, const VpFormat *format,
     return fail_making (convert, format, error);
   VpCopyOptions copy_options = { .sparse_size = convert->sparse_size };
   copy_options.target_is_zero = options->backing_name == NULL;
-  copy_options.same_backing =
-      sources->len == 1 &&
-      have_same_backing (g_ptr_array_index (sources, 0), target);
+  copy_options.shared_depth = find_shared_depth (sources, target);
   if (!copy (convert, sources, target, &copy_options, &error) ||
       !copy_bitmaps (convert, sources, target, &error) ||
       !vp_image_close (g_steal_pointer (&target), &error) ||
@@ -276,9 +287,8 @@ convert_into_old (const VpImgConvert *convert, const GPtrArray *sources)
   }
   VpCopyOptions options = { .sparse_size = convert->sparse_size,
                             .target_is_zero = convert->target_is_zero };
-  options.same_backing =
-      convert->backing != NULL && sources->len == 1 &&
-      have_same_backing (g_ptr_array_index (sources, 0), target);
+  if (convert->backing != NULL)
+    options.shared_depth = find_shared_depth (sources, target);
   if (!copy (convert, sources, target, &options, &error) ||
       !copy_bitmaps (convert, sources, target, &error) ||
       !vp_image_close (g_steal_pointer (&target), &error)) {

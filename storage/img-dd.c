@@ -140,7 +140,7 @@ static VpImage *
 open_source (const Arguments *arguments, GError **error)
 {
   if (vp_img_is_pipe (arguments->source) && !arguments->access.image_opts)
-    return vp_img_pipe_open (arguments->source_format, error);
+    return vp_img_pipe_open (arguments->source_format, false, error);
   return vp_img_open (&arguments->access, arguments->source,
                       arguments->source_format, VP_IMAGE_READ_ONLY, error);
 }

@@ -133,19 +133,19 @@ spool_input (GError **error)
 }
 
 VpImage *
-vp_img_pipe_open (const char *format, GError **error)
+vp_img_pipe_open (const char *format, bool safe, GError **error)
 {
-  VpOpener opener = vp_opener_person (0);
+  VpOpener person = vp_opener_person (0), *opener = safe ? NULL : &person;
   struct stat status;
 
   /* "< FILE" can seek. */
   if (fstat (STDIN_FILENO, &status) == 0 && S_ISREG (status.st_mode))
     return vp_image_open_fd (STDIN_FILENO, "-", format, VP_IMAGE_READ_ONLY,
-                             &opener, error);
+                             opener, error);
   vp_autofd int fd = spool_input (error);
   if (fd < 0)
     return NULL;
-  return vp_image_open_fd (fd, "-", format, VP_IMAGE_READ_ONLY, &opener, error);
+  return vp_image_open_fd (fd, "-", format, VP_IMAGE_READ_ONLY, opener, error);
 }
 
 bool

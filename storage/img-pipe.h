@@ -12,8 +12,9 @@
 
 bool vp_img_is_pipe (const char *name);
 
-/* The image on the standard input, to be read only.  format NULL: probed. */
-VpImage *vp_img_pipe_open (const char *format,
+/* The image on the standard input, to be read only.  format NULL: probed.
+ * safe: opens nothing that it names. */
+VpImage *vp_img_pipe_open (const char *format, bool safe,
                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* A file without a name; close it.  -1 with error. */
 int vp_img_pipe_spool (GError **error);

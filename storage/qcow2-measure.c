@@ -73,20 +73,18 @@ qcow2_footprint (const VpCreateOptions *options, VpFootprint *ret_print,
   unsigned bits = options->refcount_bits ? options->refcount_bits : 16;
   uint64_t l2_entry = options->extended_l2 ? 16 : 8;
 
-  if (!check_options (options, cs, bits, error))
+  Qcow2CryptPlan crypt;
+  if (!check_options (options, cs, bits, error) ||
+      !qcow2_plan_crypt (options, &crypt, error))
     return false;
   uint64_t data = divide_up (options->size, cs);
   uint64_t l2 = divide_up (data, cs / l2_entry);
   if (l2 * L1_ENTRY > VP_MAX_TABLE_SIZE)
     return usage (error, "The image size is too large (try using a larger "
                          "cluster size)");
-  Qcow2CryptPlan crypt;
-  if (!qcow2_plan_crypt (options, &crypt, error))
-    return false;
-  uint64_t rest = 1 + l2 + divide_up (l2 * L1_ENTRY, cs) +
-                  divide_up (crypt.header_length, cs);
+  uint64_t rest = 1 + l2 + divide_up (l2 * L1_ENTRY, cs);
   rest += refcount_clusters (rest + data, cs, bits);
   ret_print->unit = cs;
-  ret_print->overhead = rest * cs;
+  ret_print->overhead = rest * cs + vp_round_up (crypt.header_length, cs);
   return true;
 }

@@ -71,6 +71,20 @@ cmp -s data.raw back.raw; ok $? "-l gives the disk as it was"
 silent convert --bitmaps -O qcow2 snap.qcow2 bits.qcow2
 expect 0 "name: changed" info bits.qcow2
 
+# Onto a file of the source's own chain: only what lies above it is copied.
+"$img" create -q -f qcow2 -b fifo.qcow2 -F qcow2 mid.qcow2
+"$img" create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2
+silent convert -n -f raw -O qcow2 -B fifo.qcow2 -F qcow2 part.raw mid.qcow2
+silent convert -O qcow2 -B fifo.qcow2 -F qcow2 top.qcow2 flat.qcow2
+expect 0 "Images are identical." compare top.qcow2 flat.qcow2
+[ "$(stat -c %s flat.qcow2)" -lt 1500000 ]; ok $? "what is below is not copied"
+silent convert -O qcow2 -B part.raw -F raw top.qcow2 flat.qcow2
+expect 0 "Images are identical." compare top.qcow2 flat.qcow2
+# shellcheck disable=SC2002
+cat top.qcow2 | "$img" convert --safe -f qcow2 - - > scratch/out 2> scratch/err
+[ $? -eq 1 ] && [ ! -s scratch/out ]
+ok $? "--safe opens nothing that an image in a pipe names"
+
 # Mistakes leave nothing, and leave alone what is there.
 printf old > x
 for o in "-O raw -c" "-O qcow2 -c -o preallocation=metadata" "-O qcow2 -o cluster_size=3" \

@@ -33,6 +33,12 @@ for o in cluster_size=3 extended_l2=on,cluster_size=4k \
   compression_type=zstd foo=1; do
   same measure -O qcow2 -o $o --size 1G
 done
+for o in encrypt.format=luks,encrypt.key-secret=s \
+  encrypt.format=luks,encrypt.key-secret=s,encrypt.cipher-alg=aes-128 \
+  encrypt.format=luks,encrypt.key-secret=s,cluster_size=512; do
+  same measure --object secret,id=s,data=abc --size 1G -O qcow2 -o $o
+done
+same measure --size 1G -O qcow2 -o encrypt.format=luks
 same measure --size 1000
 same measure --size 1000 --output=json
 same measure -O raw -o preallocation=full --size 1000
