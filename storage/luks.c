@@ -194,12 +194,19 @@ vp_luks_unlock (VpLuks *luks, const VpSecret *password, GError **error)
 /* ---- slots -------------------------------------------------------------- */
 
 static bool
+check_time (unsigned time_ms, GError **error)
+{
+  return (time_ms > 0 && time_ms <= VP_LUKS_MAX_TIME_MS) ||
+         usage (error, "iter-time must be between 1 and 10000 (ms)");
+}
+
+static bool
 find_iterations (VpHash hash, size_t len, unsigned time_ms, unsigned divisor,
                  uint32_t *ret_iterations, GError **error)
 {
+  if (!check_time (time_ms, error))
+    return false;
   uint64_t iterations = vp_pbkdf2_measure (hash, len, time_ms) / divisor;
-  if (time_ms == 0 || time_ms > VP_LUKS_MAX_TIME_MS)
-    return usage (error, "iter-time must be between 1 and 10000 (ms)");
   *ret_iterations = (uint32_t) CLAMP (iterations, MIN_ITERATIONS, UINT32_MAX);
   return true;
 }
@@ -259,37 +266,50 @@ erase (VpLuks *luks, unsigned slot, GError **error)
          vp_file_flush (luks->file, error);
 }
 
+/* Bits of the slots that are active. */
 static unsigned
-count_active (const VpLuks *luks)
+active_slots (const VpLuks *luks)
 {
-  unsigned count = 0;
+  unsigned slots = 0;
   for (unsigned i = 0; i < VP_LUKS_SLOTS; i++)
-    count += luks->info.slots[i].active;
-  return count;
+    slots |= (unsigned) luks->info.slots[i].active << i;
+  return slots;
 }
 
 static bool
-choose_slot (const VpLuks *luks, int wanted, bool replace, unsigned *ret_slot,
+check_slot_number (int slot, GError **error)
+{
+  if (slot >= -1 && slot < (int) VP_LUKS_SLOTS)
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+               "Invalid keyslot %d. Keyslot must be between 0 and %u", slot,
+               VP_LUKS_SLOTS - 1);
+  return false;
+}
+
+static bool
+slot_usage (GError **error, const char *before, int slot, const char *after)
+{
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE, "%s %d%s", before,
+               slot, after);
+  return false;
+}
+
+static bool
+choose_slot (const VpLuks *luks, int wanted, bool force, unsigned *ret_slot,
              GError **error)
 {
-  if (wanted >= (int) VP_LUKS_SLOTS || wanted < -1) {
-    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
-                 "Invalid keyslot %d. Keyslot must be between 0 and %u", wanted,
-                 VP_LUKS_SLOTS - 1);
+  unsigned active = active_slots (luks);
+  if (!check_slot_number (wanted, error))
     return false;
-  }
   if (wanted >= 0) {
     *ret_slot = (unsigned) wanted;
-    if (!luks->info.slots[wanted].active || replace)
-      return true;
-    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
-                 "Refusing to overwrite active keyslot %d - please erase it "
-                 "first",
-                 wanted);
-    return false;
+    return force || !(active >> wanted & 1) ||
+           slot_usage (error, "Refusing to overwrite active keyslot", wanted,
+                       " - please erase it first");
   }
   for (unsigned i = 0; i < VP_LUKS_SLOTS; i++)
-    if (!luks->info.slots[i].active) {
+    if (!(active >> i & 1)) {
       *ret_slot = i;
       return true;
     }
@@ -298,27 +318,29 @@ choose_slot (const VpLuks *luks, int wanted, bool replace, unsigned *ret_slot,
 
 bool
 vp_luks_add_slot (VpLuks *luks, const VpSecret *old_password,
-                  const VpSecret *new_password, int wanted, bool replace,
-                  unsigned iter_time_ms, GError **error)
+                  const VpSecret *new_password, int wanted,
+                  unsigned iter_time_ms, VpLuksHow how, GError **error)
 {
   uint8_t key[VP_MAX_CRYPT_KEY_LEN];
   unsigned slot;
-  if (!choose_slot (luks, wanted, replace, &slot, error))
+  if (!check_time (iter_time_ms, error) ||
+      !choose_slot (luks, wanted, how & VP_LUKS_FORCE, &slot, error))
     return false;
-  bool ok = find_key (luks, old_password, key, error) &&
-            (!luks->info.slots[slot].active || erase (luks, slot, error)) &&
-            write_slot (luks, slot, new_password, key, iter_time_ms, error) &&
-            vp_file_flush (luks->file, error) &&
-            luks_store_slot (luks, slot, error) &&
-            vp_file_flush (luks->file, error) &&
-            activate (luks, slot, true, error);
+  bool ok = find_key (luks, old_password, key, error);
+  if (ok && !(how & VP_LUKS_DRY))
+    ok = (!luks->info.slots[slot].active || erase (luks, slot, error)) &&
+         write_slot (luks, slot, new_password, key, iter_time_ms, error) &&
+         vp_file_flush (luks->file, error) &&
+         luks_store_slot (luks, slot, error) &&
+         vp_file_flush (luks->file, error) &&
+         activate (luks, slot, true, error);
   vp_wipe (key, sizeof key);
   return ok;
 }
 
-/* Bits of the slots that password opens. */
+/* Bits of the slots among some that password opens. */
 static bool
-find_matching (const VpLuks *luks, const VpSecret *password,
+find_matching (const VpLuks *luks, const VpSecret *password, unsigned among,
                unsigned *ret_slots, GError **error)
 {
   uint8_t key[VP_MAX_CRYPT_KEY_LEN];
@@ -326,47 +348,71 @@ find_matching (const VpLuks *luks, const VpSecret *password,
   bool ok = true;
   for (unsigned i = 0; ok && i < VP_LUKS_SLOTS; i++) {
     bool match = false;
-    if (!luks->info.slots[i].active)
+    if (!(among >> i & 1))
       continue;
     ok = try_slot (luks, i, password, key, &match, error);
     slots |= (unsigned) match << i;
   }
   vp_wipe (key, sizeof key);
-  if (ok && slots == 0)
-    return usage (error, "No keyslots match given (old) password for erase "
-                         "operation");
   *ret_slots = slots;
   return ok;
 }
 
+/* Of one that is named. */
+static bool
+check_erase_one (const VpLuks *luks, int slot, const VpSecret *password,
+                 bool force, GError **error)
+{
+  unsigned active = active_slots (luks), matching = 0;
+  if (!(active >> slot & 1))
+    return force || slot_usage (error, "Given keyslot", slot,
+                                " is already erased (inactive)");
+  if (password && !find_matching (luks, password, 1u << slot, &matching, error))
+    return false;
+  if (password && matching == 0)
+    return slot_usage (error, "Given keyslot", slot,
+                       " doesn't contain the given (old) password for erase "
+                       "operation");
+  return force || active != 1u << slot ||
+         slot_usage (error, "Attempt to erase the only active keyslot", slot,
+                     " which will erase all the data in the image "
+                     "irreversibly - refusing operation");
+}
+
+static bool
+find_erased (const VpLuks *luks, int slot, const VpSecret *password, bool force,
+             unsigned *ret_slots, GError **error)
+{
+  unsigned active = active_slots (luks);
+  if (!check_slot_number (slot, error))
+    return false;
+  if (slot >= 0) {
+    *ret_slots = 1u << slot;
+    return check_erase_one (luks, slot, password, force, error);
+  }
+  if (!password)
+    return usage (error, "To erase keyslot(s), either explicit keyslot index "
+                         "or the password currently contained in them must be "
+                         "given");
+  if (!find_matching (luks, password, active, ret_slots, error))
+    return false;
+  if (*ret_slots == 0)
+    return usage (error, "No keyslots match given (old) password for erase "
+                         "operation");
+  return force || *ret_slots != active ||
+         usage (error, "All the active keyslots match the (old) password that "
+                       "was given and erasing them will erase all the data in "
+                       "the image irreversibly - refusing operation");
+}
+
 bool
 vp_luks_erase_slots (VpLuks *luks, int slot, const VpSecret *password,
-                     bool force, GError **error)
+                     VpLuksHow how, GError **error)
 {
   unsigned slots;
-  if (slot >= (int) VP_LUKS_SLOTS || slot < -1) {
-    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
-                 "Invalid keyslot %d. Keyslot must be between 0 and %u", slot,
-                 VP_LUKS_SLOTS - 1);
+  if (!find_erased (luks, slot, password, how & VP_LUKS_FORCE, &slots, error))
     return false;
-  }
-  if (slot >= 0) {
-    slots = 1u << slot;
-    if (!luks->info.slots[slot].active && !force) {
-      g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
-                   "Given keyslot %d is already erased (inactive)", slot);
-      return false;
-    }
-  } else if (!find_matching (luks, password, &slots, error))
-    return false;
-  unsigned hit = 0;
-  for (unsigned i = 0; i < VP_LUKS_SLOTS; i++)
-    hit += luks->info.slots[i].active && (slots >> i & 1);
-  if (!force && hit >= count_active (luks))
-    return usage (error, "Attempt to erase the only active keyslot, which will "
-                         "erase all the data in the image irreversibly - "
-                         "refusing operation");
-  for (unsigned i = 0; i < VP_LUKS_SLOTS; i++)
+  for (unsigned i = 0; !(how & VP_LUKS_DRY) && i < VP_LUKS_SLOTS; i++)
     if (slots >> i & 1 && !erase (luks, i, error))
       return false;
   return true;

@@ -81,16 +81,23 @@ const VpLuksInfo *vp_luks_get_info (const VpLuks *luks); /* borrowed */
 VpCrypt *vp_luks_unlock (VpLuks *luks, const VpSecret *password,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+typedef enum {
+  VP_LUKS_FORCE = 1 << 0, /* also what loses a key, or the last one */
+  VP_LUKS_DRY = 1 << 1,   /* only say whether it would work */
+} VpLuksHow;
+
 /* Opens by old_password and lets new_password open too.  slot -1: the first
- * that is free; an active one is refused but where replace is set.  A cut
- * leaves the new slot inactive, or done. */
+ * that is free; an active one is refused but where forced.  A cut leaves the
+ * new slot inactive, or done.  VP_IMAGE_ERROR_USAGE. */
 bool vp_luks_add_slot (VpLuks *luks, const VpSecret *old_password,
-                       const VpSecret *new_password, int slot, bool replace,
-                       unsigned iter_time_ms,
+                       const VpSecret *new_password, int slot,
+                       unsigned iter_time_ms, VpLuksHow how,
                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
-/* slot -1: all slots that password opens.  The last one of all is refused but
- * where force is set: the payload is lost with it. */
+/* slot -1: all slots that password opens; else that one, which password, where
+ * it is not NULL, must open.  The last one of all is refused but where forced:
+ * the payload is lost with it.  VP_IMAGE_ERROR_USAGE. */
 bool vp_luks_erase_slots (VpLuks *luks, int slot, const VpSecret *password,
-                          bool force, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+                          VpLuksHow how,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VpLuks, vp_luks_free)

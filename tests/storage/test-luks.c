@@ -78,14 +78,14 @@ opens (VpFile *file, const char *text)
 }
 
 static bool
-add (VpFile *file, const char *old, const char *new, int slot, bool replace,
+add (VpFile *file, const char *old, const char *new, int slot, bool force,
      GError **error)
 {
   g_autoptr (VpLuks) luks = reopen (file);
   g_autoptr (VpSecret) old_password = secret (old);
   g_autoptr (VpSecret) new_password = secret (new);
-  return vp_luks_add_slot (luks, old_password, new_password, slot, replace, 1,
-                           error);
+  return vp_luks_add_slot (luks, old_password, new_password, slot, 1,
+                           force ? VP_LUKS_FORCE : 0, error);
 }
 
 static bool
@@ -93,7 +93,8 @@ erase (VpFile *file, int slot, const char *text, bool force, GError **error)
 {
   g_autoptr (VpLuks) luks = reopen (file);
   g_autoptr (VpSecret) password = text ? secret (text) : NULL;
-  return vp_luks_erase_slots (luks, slot, password, force, error);
+  return vp_luks_erase_slots (luks, slot, password, force ? VP_LUKS_FORCE : 0,
+                              error);
 }
 
 static void
@@ -156,12 +157,37 @@ test_slots (void)
   expect_wrong (erase (file, 0, NULL, false, &wrong), &wrong, "already erased");
   ASSERT_OK (erase (file, 7, NULL, false, &error));
   expect_wrong (erase (file, 1, NULL, false, &wrong), &wrong,
-                "only active keyslot");
+                "only active keyslot 1");
   expect_wrong (erase (file, -1, "zwei", false, &wrong), &wrong,
-                "only active keyslot");
+                "All the active keyslots match");
+  expect_wrong (erase (file, 1, "eins", true, &wrong), &wrong,
+                "doesn't contain the given");
+  expect_wrong (erase (file, -1, NULL, true, &wrong), &wrong,
+                "either explicit keyslot index or");
   g_assert_true (opens (file, "zwei"));
   ASSERT_OK (erase (file, 1, NULL, true, &error));
   g_assert_false (opens (file, "zwei"));
+}
+
+/* A rehearsal finds what is wrong and changes nothing. */
+static void
+test_dry (void)
+{
+  g_autoptr (VpFile) file = make ();
+  g_autoptr (VpLuks) luks = reopen (file);
+  g_autoptr (VpSecret) one = secret ("eins"), two = secret ("zwei");
+  g_autoptr (GError) wrong = NULL;
+  fake_file_fail (file, 0, false);
+  ASSERT_OK (vp_luks_add_slot (luks, one, two, -1, 1, VP_LUKS_DRY, &error));
+  expect_wrong (vp_luks_add_slot (luks, two, two, -1, 1, VP_LUKS_DRY, &wrong),
+                &wrong, "Invalid password");
+  expect_wrong (vp_luks_add_slot (luks, one, two, -1, 0, VP_LUKS_DRY, &wrong),
+                &wrong, "iter-time");
+  expect_wrong (vp_luks_erase_slots (luks, -1, one, VP_LUKS_DRY, &wrong),
+                &wrong, "All the active keyslots match");
+  ASSERT_OK (
+      vp_luks_erase_slots (luks, -1, one, VP_LUKS_DRY | VP_LUKS_FORCE, &error));
+  g_assert_cmpuint (fake_file_count (file), ==, 0);
 }
 
 static void
@@ -383,6 +409,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/luks/format", test_format);
   g_test_add_func ("/luks/slots", test_slots);
+  g_test_add_func ("/luks/dry", test_dry);
   g_test_add_func ("/luks/all-slots", test_all_slots);
   g_test_add_func ("/luks/lies", test_lies);
   g_test_add_func ("/luks/range", test_range);
