@@ -211,7 +211,8 @@ fill_head (const Plan *plan, const VpCreateOptions *options, uint8_t *head,
     vp_be64_set (where + 8, plan->crypt.header_length);
     qcow2_extensions_set (extensions, QCOW2_EXT_CRYPTO, where, sizeof where);
   }
-  if (plan->version >= 3)
+  /* QEMU leaves them out of clusters that are this small. */
+  if (plan->version >= 3 && plan->cluster_size > 4096)
     qcow2_extensions_name_features (extensions);
   return qcow2_pack_head (&h, extensions, options->backing_name, head,
                           (size_t) cs) ||
@@ -308,7 +309,9 @@ write_tables (VpFile *file, const Plan *plan, GError **error)
   if (!plan->mapped)
     return true;
   uint64_t l1 = refblocks + plan->refblocks, l2 = l1 + plan->l1 + plan->luks;
-  uint64_t zero = plan->crypt.method ? QCOW2_ZERO : 0;
+  /* Extended entries say it by holding no subcluster. */
+  bool hidden = plan->crypt.method && !plan->extended;
+  uint64_t zero = hidden ? QCOW2_ZERO : 0;
   return write_pointers (file, plan, l1 * cs, plan->l2, l2, QCOW2_COPIED, 8,
                          error) &&
          write_pointers (file, plan, l2 * cs, plan->clusters,

@@ -197,3 +197,6 @@ tests_storage_test_luks_LDADD = $(engine_ldadd)
 LONG_TESTS += tests/storage/test-luks
 dist_check_SCRIPTS += tests/storage/img-bitmap.sh
 TESTS += tests/storage/img-bitmap.sh
+
+dist_check_SCRIPTS += tests/storage/img-create-same.sh
+TESTS += tests/storage/img-create-same.sh
