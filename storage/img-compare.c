@@ -91,7 +91,9 @@ tell (const Arguments *arguments, VpCompareResult result, uint64_t offset)
     switch (result) {
     case VP_COMPARE_EQUAL: printf ("Images are identical.\n"); break;
     case VP_COMPARE_CONTENT:
-      printf ("Content mismatch at offset %" PRIu64 "!\n", offset);
+      /* Told by sectors, as ever. */
+      printf ("Content mismatch at offset %" PRIu64 "!\n",
+              offset & ~UINT64_C (511));
       break;
     case VP_COMPARE_SIZE: printf ("Strict mode: Image size mismatch!\n"); break;
     case VP_COMPARE_STATUS:

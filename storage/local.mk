@@ -5,6 +5,7 @@ libvprov_image_la_SOURCES = storage/pool.h storage/error.c storage/error.h \
 	storage/chain.c storage/check.c storage/check.h \
 	storage/cluster-set.c storage/cluster-set.h \
 	storage/codec.c storage/codec.h storage/compare.c \
+	storage/checksum.c storage/checksum.h storage/stretch.c storage/stretch.h \
 	storage/pipeline.c storage/pipeline.h \
 	storage/transfer.c storage/transfer.h \
 	storage/copy.c storage/copy.h storage/file.c storage/file.h \

@@ -93,6 +93,11 @@ LONG_TESTS += tests/storage/test-snapshot
 tests_storage_test_snapshot_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_snapshot_LDADD = $(engine_ldadd)
 
+check_PROGRAMS += tests/storage/test-checksum
+TESTS += tests/storage/test-checksum
+tests_storage_test_checksum_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_checksum_LDADD = $(engine_ldadd)
+
 check_PROGRAMS += tests/storage/test-copy
 TESTS += tests/storage/test-copy
 tests_storage_test_copy_CPPFLAGS = $(engine_cppflags)
