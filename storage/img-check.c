@@ -268,8 +268,10 @@ run_check (int argc, char **argv)
       !vp_image_close (g_steal_pointer (&image), &error))
     return vp_img_fail (error, 1);
 
-  if (result.check_errors != 0)
+  if (result.check_errors != 0) {
+    vp_img_complain ("Check failed");
     return 1;
+  }
   if (result.corruptions != 0)
     return STATUS_CORRUPT;
   return result.leaks != 0 ? STATUS_LEAKS : 0;

@@ -427,12 +427,82 @@ judge_flags (Qcow2Check *check, uint64_t leaks, guint *n_notes,
   return true;
 }
 
+/* ---- the snapshot table ------------------------------------------------- */
+
+/* Entries that a version 3 image should not have. */
+static uint64_t
+count_incomplete (Qcow2Check *check)
+{
+  Qcow2 *q = check->q;
+  uint64_t n = 0;
+  for (guint i = 0; q->header.version >= 3 && i < q->snapshots->len; i++) {
+    const Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, i);
+    if (vp_be32_get ((const uint8_t *) g_bytes_get_data (snapshot->raw, NULL) +
+                     36) >= 16)
+      continue;
+    qcow2_check_note (check, "%s snapshot table entry %u is incomplete",
+                      check->repair == VP_REPAIR_ALL ? "Repairing" : "ERROR",
+                      i);
+    n++;
+  }
+  return n;
+}
+
+/* What only a repair may leave out. */
+static bool
+refuse_snapshots (Qcow2Check *check, GError **error)
+{
+  Qcow2 *q = check->q;
+  if (q->snapshots_trimmed + q->snapshots_dropped == 0)
+    return true;
+  if (check->repair != VP_REPAIR_ALL)
+    return qcow2_corrupt (q, error,
+                          "the snapshot table is too large: %" PRIu32
+                          " entries with too much extra metadata, %" PRIu32
+                          " overhanging ones; they can be removed with "
+                          "\"check -r all\"",
+                          q->snapshots_trimmed, q->snapshots_dropped);
+  if (q->snapshots_trimmed > 0)
+    qcow2_check_note (check,
+                      "Discarding too much extra metadata in %" PRIu32
+                      " snapshot table entries",
+                      q->snapshots_trimmed);
+  if (q->snapshots_dropped > 0)
+    qcow2_check_note (check, "Discarding %" PRIu32 " overhanging snapshots",
+                      q->snapshots_dropped);
+  return true;
+}
+
+/* Last of all, for a new table takes clusters. */
+static bool
+finish_snapshots (Qcow2Check *check, GError **error)
+{
+  Qcow2 *q = check->q;
+  VpCheckResult *result = check->result;
+  uint64_t n =
+      count_incomplete (check) + q->snapshots_trimmed + q->snapshots_dropped;
+  if (n == 0)
+    return true;
+  if (check->repair != VP_REPAIR_ALL || result->corruptions > 0 ||
+      result->check_errors > 0) {
+    result->corruptions += n;
+    return true;
+  }
+  result->corruptions_fixed += n;
+  check->changed = true;
+  return vp_tables_flush (q->tables, error) &&
+         qcow2_rewrite_snapshots (q, error);
+}
+
+/* ---- the whole, in its order -------------------------------------------- */
+
 static bool
 run (Qcow2Check *check, GError **error)
 {
   bool follow;
   VpCheckResult *result = check->result;
-  if (!make_counts (check, error) || !qcow2_load_stored (check, error) ||
+  if (!refuse_snapshots (check, error) || !make_counts (check, error) ||
+      !qcow2_load_stored (check, error) ||
       !count_and_mend_entries (check, error))
     return false;
   VpCheckResult before = *result;
@@ -443,7 +513,7 @@ run (Qcow2Check *check, GError **error)
     return false;
   if (check->repair == VP_REPAIR_NOTHING) {
     result->corruptions += check->flag_faults;
-    return true;
+    return finish_snapshots (check, error);
   }
   if ((follow && !qcow2_claim_leaks (check, error)) ||
       !mend_refcounts (check, &before, n_notes, error))
@@ -456,7 +526,7 @@ run (Qcow2Check *check, GError **error)
     return false;
   if (follow)
     result->corruptions_fixed = fixed;
-  return finish_repair (check, error);
+  return finish_snapshots (check, error) && finish_repair (check, error);
 }
 
 bool

@@ -95,6 +95,30 @@ parse_entry (Qcow2 *q, const Entry *entry, const uint8_t *bytes, size_t len)
   return snapshot;
 }
 
+/* For the check, which leaves out the extra data that nobody can want. */
+static bool
+load_trimmed (Qcow2 *q, const Entry *entry, const uint8_t *fixed,
+              uint64_t *offset, GError **error)
+{
+  Entry trimmed = *entry;
+  size_t names = (size_t) entry->id_len + entry->name_len;
+  size_t len = (size_t) vp_round_up (FIXED_LEN + MAX_EXTRA + names, 8);
+  g_autofree uint8_t *bytes = g_malloc0 (len);
+  uint64_t names_at = *offset + FIXED_LEN + entry->extra_len;
+  memcpy (bytes, fixed, FIXED_LEN);
+  trimmed.extra_len = MAX_EXTRA;
+  vp_layout_store (&entry_layout, &trimmed, bytes, FIXED_LEN);
+  if (!vp_file_read (q->file, *offset + FIXED_LEN, bytes + FIXED_LEN, MAX_EXTRA,
+                     error) ||
+      !vp_file_read (q->file, names_at, bytes + FIXED_LEN + MAX_EXTRA, names,
+                     error))
+    return false;
+  g_ptr_array_add (q->snapshots, parse_entry (q, &trimmed, bytes, len));
+  q->snapshots_trimmed++;
+  *offset = vp_round_up (names_at + names, 8);
+  return true;
+}
+
 static bool
 load_entry (Qcow2 *q, uint64_t *offset, GError **error)
 {
@@ -103,10 +127,13 @@ load_entry (Qcow2 *q, uint64_t *offset, GError **error)
   if (!vp_file_read (q->file, *offset, fixed, sizeof fixed, error))
     return false;
   vp_layout_load (&entry_layout, fixed, sizeof fixed, &entry);
-  if (entry.extra_len > MAX_EXTRA)
-    return qcow2_corrupt (q, error,
-                          "Too much extra metadata in snapshot table entry %u",
-                          q->snapshots->len);
+  if (entry.extra_len > MAX_EXTRA) {
+    if (!q->lenient)
+      return qcow2_corrupt (
+          q, error, "Too much extra metadata in snapshot table entry %u",
+          q->snapshots->len);
+    return load_trimmed (q, &entry, fixed, offset, error);
+  }
   size_t rest = (size_t) entry.extra_len + entry.id_len + entry.name_len;
   size_t len = (size_t) vp_round_up (FIXED_LEN + rest, 8);
   g_autofree uint8_t *bytes = g_malloc0 (len);
@@ -126,17 +153,24 @@ qcow2_load_snapshots (Qcow2 *q, GError **error)
   q->snapshots_end = h->snapshots_offset;
   if (h->n_snapshots == 0)
     return true;
-  if (h->n_snapshots > VP_MAX_SNAPSHOTS)
+  uint32_t count = MIN (h->n_snapshots, VP_MAX_SNAPSHOTS);
+  if (h->n_snapshots > VP_MAX_SNAPSHOTS && !q->lenient)
     return qcow2_corrupt (q, error, "Snapshot table too large");
   if (h->snapshots_offset & (q->cluster_size - 1) || h->snapshots_offset == 0 ||
       h->snapshots_offset >= q->file_end)
     return qcow2_corrupt (q, error, "Snapshot table offset invalid");
   uint64_t offset = h->snapshots_offset;
-  for (uint32_t i = 0; i < h->n_snapshots; i++) {
+  q->snapshots_dropped = h->n_snapshots - count;
+  for (uint32_t i = 0; i < count; i++) {
     if (!load_entry (q, &offset, error))
       return false;
-    if (offset - h->snapshots_offset > VP_MAX_SNAPSHOT_SIZE)
-      return qcow2_corrupt (q, error, "Snapshot table too large");
+    if (offset - h->snapshots_offset > VP_MAX_SNAPSHOT_SIZE) {
+      if (!q->lenient)
+        return qcow2_corrupt (q, error, "Snapshot table too large");
+      q->snapshots_dropped = h->n_snapshots - i;
+      g_ptr_array_set_size (q->snapshots, (gint) i);
+      break;
+    }
     if (offset > vp_round_up (q->file_end, q->cluster_size))
       return qcow2_corrupt (q, error,
                             "the snapshot table runs past the end of the "
@@ -301,11 +335,12 @@ complete_entry (const Qcow2Snapshot *snapshot)
   return g_bytes_new_take (new, len);
 }
 
-bool
-qcow2_complete_snapshots (Qcow2 *q, GError **error)
+/* always: also where no entry needs it. */
+static bool
+rewrite_table (Qcow2 *q, bool always, GError **error)
 {
   uint64_t offset, len;
-  bool changed = false;
+  bool changed = always;
   for (guint i = 0; i < q->snapshots->len; i++) {
     Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, i);
     const uint8_t *raw = g_bytes_get_data (snapshot->raw, NULL);
@@ -324,6 +359,19 @@ qcow2_complete_snapshots (Qcow2 *q, GError **error)
     return qcow2_flush (q, error);
   qcow2_drop_metadata (q, offset, len);
   return false;
+}
+
+bool
+qcow2_complete_snapshots (Qcow2 *q, GError **error)
+{
+  return rewrite_table (q, false, error);
+}
+
+bool
+qcow2_rewrite_snapshots (Qcow2 *q, GError **error)
+{
+  q->snapshots_dropped = q->snapshots_trimmed = 0;
+  return rewrite_table (q, true, error);
 }
 
 static bool
@@ -512,6 +560,12 @@ qcow2_snapshot_apply (gpointer state, const char *id, const char *name,
   const Qcow2Header *h = &q->header;
   uint64_t entries;
   guint index;
+  /* They would not know what changes. */
+  if (q->bitmaps->len > 0) {
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                         "Device has active dirty bitmaps");
+    return false;
+  }
   if (!find (q, id, name, &index, error) || !can_snapshot (q, error) ||
       !qcow2_settle (q, error))
     return false;

@@ -198,10 +198,17 @@ claim_table (Qcow2 *q, const char *what, uint64_t offset, uint64_t length,
 
 static bool
 claim_pointers (Qcow2 *q, const char *what, const uint8_t *table,
-                uint64_t entries, GError **error)
+                uint64_t entries, bool is_l1, GError **error)
 {
   for (uint64_t i = 0; i < entries; i++) {
-    uint64_t offset = vp_be64_get (table + 8 * i) & QCOW2_OFFSET_MASK;
+    uint64_t raw = vp_be64_get (table + 8 * i);
+    uint64_t offset = raw & QCOW2_OFFSET_MASK;
+    bool taken =
+        vp_cluster_set_meets (q->metadata, offset >> q->header.cluster_bits, 1);
+    /* An L2 table that is not ours alone is never written in place: it may be
+     * anybody's, as after the repair of one that two entries lead to. */
+    if (is_l1 && taken && !(raw & QCOW2_COPIED))
+      continue;
     if (offset && !claim_table (q, what, offset, q->cluster_size, error))
       return false;
     if (i % 1024 == 0 && !vp_tables_trim (q->tables, error))
@@ -218,12 +225,13 @@ claim_all (Qcow2 *q, GError **error)
       !claim_table (q, "the refcount table", h->reftable_offset,
                     q->reftable_entries * 8, error) ||
       !claim_pointers (q, "a refcount block", qcow2_reftable (q),
-                       q->reftable_entries, error))
+                       q->reftable_entries, false, error))
     return false;
   if (h->l1_entries > 0 &&
       (!claim_table (q, "the L1 table", h->l1_offset,
                      (uint64_t) h->l1_entries * 8, error) ||
-       !claim_pointers (q, "an L2 table", qcow2_l1 (q), h->l1_entries, error)))
+       !claim_pointers (q, "an L2 table", qcow2_l1 (q), h->l1_entries, true,
+                        error)))
     return false;
   if (q->luks_length > 0 && !claim_table (q, "the LUKS header", q->luks_offset,
                                           q->luks_length, error))

@@ -114,6 +114,8 @@ typedef struct {
   VpClusterSet *metadata; /* where guest data must never go */
   GPtrArray *snapshots;   /* of Qcow2Snapshot */
   uint64_t snapshots_end;
+  uint32_t snapshots_dropped; /* too many; only where the open is lenient */
+  uint32_t snapshots_trimmed; /* with too much extra data, likewise */
   char *backing_name, *backing_format, *data_file;
   GPtrArray *extensions;   /* of Qcow2Extension: all, known or not */
   uint64_t extensions_end; /* in the first cluster */
@@ -189,6 +191,9 @@ bool qcow2_snapshot_open (gpointer state, const char *id, const char *name,
 uint8_t *qcow2_read_snapshot_l1 (Qcow2 *q, const Qcow2Snapshot *snapshot,
                                  uint64_t *ret_entries, GError **error);
 /* Version 3 wants to know the size of each snapshot's disk. */
+/* The table anew, as the check found it good. */
+bool qcow2_rewrite_snapshots (Qcow2 *q,
+                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool qcow2_complete_snapshots (Qcow2 *q,
                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
 

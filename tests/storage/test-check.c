@@ -14,6 +14,7 @@
 #include <glib/gstdio.h>
 
 #include "storage/error.h"
+#include "storage/snapshot.h"
 #include "tests/storage/engine-cases.h"
 
 #define SIZE       (UINT64_C (512) << 10)
@@ -621,6 +622,89 @@ test_faults (gconstpointer data)
   g_test_message ("%u cuts%s", states, judged ? ", judged by qemu-img" : "");
 }
 
+/* ---- the snapshot table ------------------------------------------------- */
+
+/* The entry of 40 + extra + names bytes with other extra data. */
+static void
+set_extra (World *w, uint32_t extra_len)
+{
+  uint64_t at = get (w, 64, 8);
+  uint32_t old_len = (uint32_t) get (w, at + 36, 4);
+  uint8_t names[16], len[4];
+  g_autofree uint8_t *extra = g_malloc0 (extra_len);
+  memcpy (names, bytes_of (w) + at + 40 + old_len, sizeof names);
+  memcpy (extra, bytes_of (w) + at + 40, MIN (old_len, extra_len));
+  vp_be32_set (len, extra_len);
+  fake_file_poke (w->file, at + 36, len, sizeof len);
+  fake_file_poke (w->file, at + 40, extra, extra_len);
+  fake_file_poke (w->file, at + 40 + extra_len, names, sizeof names);
+}
+
+static void
+run_snapshot_fault (uint32_t extra_len)
+{
+  const Fault fault = { "snapshot-table", NULL, false, false };
+  g_auto (VpCheckResult) mended = { 0 };
+  World w;
+  set_up (&w, &engine_cases[1]);
+  VpImage *image =
+      vp_image_open_file (w.file, "qcow2", VP_IMAGE_WRITABLE, NULL, NULL);
+  g_assert_nonnull (image);
+  ASSERT_OK (vp_image_snapshot_create (image, "first", &error));
+  ASSERT_OK (vp_image_close (image, &error));
+  w.fault = fault.name;
+  set_extra (&w, extra_len);
+  check (w.file, VP_REPAIR_ALL, &mended);
+  g_assert_cmpuint (mended.corruptions, ==, 0);
+  g_assert_cmpuint (mended.corruptions_fixed, ==, 1);
+  assert_mended (&w, &fault, w.file, "the repair");
+  g_autoptr (VpImage) again =
+      vp_image_open_file (w.file, "qcow2", 0, NULL, NULL);
+  g_auto (VpImageInfo) info = { 0 };
+  ASSERT_OK (vp_image_get_info (again, &info, &error));
+  const VpSnapshot *found = g_ptr_array_index (info.snapshots, 0);
+  g_assert_cmpstr (found->name, ==, "first");
+  g_assert_cmpuint (found->disk_size, ==, SIZE);
+  tear_down (&w);
+}
+
+static void
+test_snapshot_table (void)
+{
+  run_snapshot_fault (8);
+  run_snapshot_fault (3000);
+}
+
+/* Two L1 entries that lead to one L2 table: mended, each has its own as soon
+ * as it is written to. */
+static void
+test_shared_l2 (void)
+{
+  g_auto (VpCheckResult) mended = { 0 };
+  const Fault fault = { "shared-l2", NULL, false, false };
+  uint8_t bytes[512] = { 1 }, other[512];
+  World w;
+  set_up (&w, &engine_cases[3]); /* clusters of 512 bytes */
+  w.fault = fault.name;
+  g_assert_cmpuint (w.cluster, ==, 512);
+  put (&w, w.l1 + 8, get (&w, w.l1, 8));
+  read_all (&w, w.file, w.before);
+  check (w.file, VP_REPAIR_ALL, &mended);
+  assert_mended (&w, &fault, w.file, "the repair");
+  VpImage *image =
+      vp_image_open_file (w.file, "qcow2", VP_IMAGE_WRITABLE, NULL, NULL);
+  g_assert_nonnull (image);
+  ASSERT_OK (vp_image_write (image, 0, bytes, sizeof bytes, &error));
+  ASSERT_OK (vp_image_read (image, 512 * 64, other, sizeof other, &error));
+  g_assert_true (memcmp (other, w.before + 512 * 64, sizeof other) == 0);
+  ASSERT_OK (vp_image_close (image, &error));
+  /* The other entry is the only one now, and its flag does not say so. */
+  g_auto (VpCheckResult) again = { 0 };
+  check (w.file, VP_REPAIR_ALL, &again);
+  case_check (w.c, w.file, 0);
+  tear_down (&w);
+}
+
 static void
 test_judge (void)
 {
@@ -633,6 +717,8 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   case_add_checked ("/check/faults", test_faults);
+  g_test_add_func ("/check/snapshot-table", test_snapshot_table);
+  g_test_add_func ("/check/shared-l2", test_shared_l2);
   g_test_add_func ("/check/judge", test_judge);
   return g_test_run ();
 }
