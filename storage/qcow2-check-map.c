@@ -28,6 +28,7 @@ flag_fits (const Qcow2Check *check, uint64_t raw, uint64_t cluster)
          qcow2_refcount_unknown (check, cluster);
 }
 
+/* what: how the note names the entry. */
 static void
 check_flag (Qcow2Check *check, const char *what, uint64_t raw, uint64_t times)
 {
@@ -35,7 +36,7 @@ check_flag (Qcow2Check *check, const char *what, uint64_t raw, uint64_t times)
   if (flag_fits (check, raw, cluster))
     return;
   check->flag_faults += times;
-  qcow2_check_note (check, "ERROR OFLAG_COPIED %s: entry=" X64 " refcount=%u",
+  qcow2_check_note (check, "ERROR OFLAG_COPIED %s=%" PRIx64 " refcount=%u",
                     what, raw, vp_counts_get_stored (check->counts, cluster));
 }
 
@@ -110,7 +111,7 @@ count_l1_entry (Qcow2Check *check, uint64_t raw, bool active, GError **error)
     return true;
   }
   if (active)
-    check_flag (check, "L2 cluster", raw, 1);
+    check_flag (check, "L2 cluster: l1_entry", raw, 1);
   return offset >= check->file_end || note_l2 (check, offset, active, error);
 }
 
@@ -252,7 +253,7 @@ count_run (Qcow2Check *check, Walk *walk, uint64_t raw, uint64_t n,
       (raw & QCOW2_COPIED && vp_counts_all_one (check->counts, first, n)))
     return true;
   for (uint64_t i = 0; i < n; i++)
-    check_flag (check, "data cluster", raw + i * q->cluster_size,
+    check_flag (check, "data cluster: l2_entry", raw + i * q->cluster_size,
                 walk->table->active);
   return true;
 }

@@ -32,8 +32,7 @@ block_place (uint64_t raw)
 static bool
 block_is_sane (const Qcow2 *q, uint64_t raw)
 {
-  return (block_place (raw) & (q->cluster_size - 1)) == 0 &&
-         raw < QCOW2_MAX_OFFSET;
+  return (block_place (raw) & (q->cluster_size - 1)) == 0;
 }
 
 typedef struct {
@@ -258,7 +257,9 @@ clip_count (Qcow2Check *check, uint64_t cluster, uint64_t count)
   if (count <= check->max_refcount)
     return count;
   check->result->corruptions += count - check->max_refcount;
-  qcow2_check_note (check, "ERROR: overflow cluster offset=" X64,
+  qcow2_check_note (check,
+                    "ERROR: overflow cluster offset=" X64
+                    "; amend -o refcount_bits=... widens the refcounts",
                     cluster << check->q->header.cluster_bits);
   return check->max_refcount;
 }

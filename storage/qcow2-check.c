@@ -529,6 +529,21 @@ run (Qcow2Check *check, GError **error)
   return finish_snapshots (check, error) && finish_repair (check, error);
 }
 
+/* Where nobody knows the refcounts nobody knows an end either. */
+static void
+find_end (Qcow2Check *check)
+{
+  const Qcow2 *q = check->q;
+  uint64_t end = check->n_compared, highest;
+  while (vp_counts_highest (check->counts, end, &highest)) {
+    if (!qcow2_refcount_unknown (check, highest)) {
+      check->result->image_end_offset = (highest + 1) << q->header.cluster_bits;
+      return;
+    }
+    end = highest >> q->refblock_bits << q->refblock_bits;
+  }
+}
+
 bool
 qcow2_check (gpointer state, VpRepair repair, const VpProgress *progress,
              VpCheckResult *result, GError **error)
@@ -556,11 +571,8 @@ qcow2_check (gpointer state, VpRepair repair, const VpProgress *progress,
   result->total_clusters = q->header.size / q->cluster_size +
                            (q->header.size % q->cluster_size != 0);
   bool ok = run (&check, error);
-  if (ok) {
-    uint64_t highest;
-    if (vp_counts_highest (check.counts, check.n_compared, &highest))
-      result->image_end_offset = (highest + 1) << q->header.cluster_bits;
-  }
+  if (ok)
+    find_end (&check);
   vp_counts_free (check.counts);
   return ok;
 }
