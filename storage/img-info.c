@@ -18,6 +18,7 @@
 
 /* What a reader wants at most of a hostile image. */
 #define MAX_SNAPSHOTS_SHOWN 1024u
+#define MAX_BITMAPS_SHOWN   1024u
 
 /* A name with a scheme is not a file's; it stands for itself. */
 static bool
@@ -70,7 +71,7 @@ static void
 tell_bitmaps (VpImgFacts *facts, const GPtrArray *bitmaps)
 {
   vp_img_facts_open_list (facts, "bitmaps");
-  for (unsigned i = 0; i < bitmaps->len; i++) {
+  for (unsigned i = 0; i < MIN (bitmaps->len, MAX_BITMAPS_SHOWN); i++) {
     const VpBitmapFacts *bitmap = g_ptr_array_index (bitmaps, i);
     vp_img_facts_open_object (facts, NULL);
     vp_img_facts_open_list (facts, "flags");

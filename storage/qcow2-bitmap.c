@@ -179,14 +179,13 @@ check_entry (Qcow2 *q, const Bitmap *bitmap, GError **error)
                     QCOW2_MAX_OFFSET))
     return qcow2_corrupt (q, error, "the table of bitmap '%s' is misplaced",
                           bitmap->name);
-  if (find (q, bitmap->name))
-    return qcow2_corrupt (q, error, "two bitmaps are named '%s'", bitmap->name);
   return true;
 }
 
+/* names: those seen so far. */
 static bool
-parse_entry (Qcow2 *q, const uint8_t *bytes, size_t len, size_t *at,
-             GError **error)
+parse_entry (Qcow2 *q, GHashTable *names, const uint8_t *bytes, size_t len,
+             size_t *at, GError **error)
 {
   Entry entry;
   if (!vp_range_ok (*at, ENTRY_LEN, len))
@@ -208,10 +207,11 @@ parse_entry (Qcow2 *q, const uint8_t *bytes, size_t len, size_t *at,
   bitmap->at = q->bitmaps_offset + *at;
   if (entry.extra_len > 0)
     bitmap->extra = g_bytes_new (extra, entry.extra_len);
-  bool ok = check_entry (q, bitmap, error);
   g_ptr_array_add (q->bitmaps, bitmap);
   *at = (size_t) vp_round_up (*at + ENTRY_LEN + rest, 8);
-  return ok;
+  if (!g_hash_table_add (names, bitmap->name))
+    return qcow2_corrupt (q, error, "two bitmaps are named '%s'", bitmap->name);
+  return check_entry (q, bitmap, error);
 }
 
 static bool
@@ -224,10 +224,11 @@ load_directory (Qcow2 *q, GError **error)
     return qcow2_corrupt (q, error, "the bitmap directory is misplaced");
   size_t len = (size_t) q->bitmaps_size, at = 0;
   g_autofree uint8_t *bytes = g_malloc (MAX (len, 1));
+  g_autoptr (GHashTable) names = g_hash_table_new (g_str_hash, g_str_equal);
   if (!vp_file_read (q->file, q->bitmaps_offset, bytes, len, error))
     return false;
   for (uint32_t i = 0; i < q->n_bitmaps; i++)
-    if (!parse_entry (q, bytes, len, &at, error))
+    if (!parse_entry (q, names, bytes, len, &at, error))
       return false;
   return true;
 }
