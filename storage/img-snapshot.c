@@ -120,10 +120,11 @@ run_snapshot (int argc, char **argv)
 
   if (!parse (argc, argv, &arguments))
     return 1;
-  /* Without an action the image is opened, as qemu-img does, and that is
+  /* No byte of the disk is read or written, so that no key is needed.
+   * Without an action the image is opened, as qemu-img does, and that is
    * all. */
   bool writes = arguments.action != 'l' && arguments.action != '\0';
-  VpImageFlags flags = VP_IMAGE_NO_BACKING;
+  VpImageFlags flags = VP_IMAGE_NO_BACKING | VP_IMAGE_NO_IO;
   flags |= writes ? VP_IMAGE_WRITABLE : VP_IMAGE_READ_ONLY;
   g_autoptr (VpImage) image = vp_img_open (
       &arguments.access, arguments.filename, arguments.format, flags, &error);

@@ -8,6 +8,7 @@
  * theirs. */
 #include "config.h"
 
+#include "storage/qcow2-bitmap.h"
 #include "storage/qcow2.h"
 
 #include <string.h>
@@ -169,7 +170,15 @@ qcow2_shrink (gpointer state, uint64_t size, GError **error)
   Shrink s = { .q = q, .size = size };
   if (!can_shrink (q, size, error) || !qcow2_settle (q, error))
     return false;
+  uint64_t old_size = q->header.size;
+  if (!qcow2_resize_bitmaps (q, size, error))
+    return false;
   bool ok = run (&s, error);
+  /* Bits that were cut off stand for changes that nobody remembers. */
+  if (!ok && q->header.size == old_size &&
+      qcow2_resize_bitmaps (q, old_size, NULL) &&
+      !qcow2_record (q, size, old_size - size, NULL))
+    ok = false;
   g_free (s.l1);
   g_clear_pointer (&s.dropped, g_array_unref);
   return ok;
