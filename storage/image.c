@@ -478,8 +478,20 @@ vp_image_shrink (VpImage *image, uint64_t size, GError **error)
     return false;
   if (size == vp_image_get_size (image))
     return true;
-  if (image->format->shrink)
-    return image->format->shrink (image->state, size, error);
+  if (image->format->shrink) {
+    uint64_t unit = MAX (vp_image_get_cluster_size (image), 1);
+    const char *name;
+    if (!image->format->shrink (image->state, size, error))
+      return false;
+    /* A file of guest bytes alone was cut by the driver. */
+    if (image->format->needs_data_file &&
+        image->format->needs_data_file (image->state, &name))
+      return true;
+    /* The rest of the last cluster as well, for whoever makes the disk larger
+     * again. */
+    return hide_tail (image, size, vp_round_up (size, unit), error) &&
+           image->format->flush (image->state, error);
+  }
   g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
                "%s: the format %s cannot be shrunk", image->file->name,
                image->format->name);

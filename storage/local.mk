@@ -18,7 +18,7 @@ libvprov_image_la_SOURCES = storage/pool.h storage/error.c storage/error.h \
 	storage/qcow2-data.c storage/qcow2-header.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-preallocate.c storage/qcow2-refcount.c \
 	storage/progress.h storage/qcow2-create.c \
 	storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
-	storage/qcow2-shrink.c storage/qcow2-switch.c storage/qcow2-snapshot.c storage/qcow2.c storage/qcow2.h \
+	storage/qcow2-shrink.c storage/qcow2-switch.c storage/qcow2-snapshot.c storage/qcow2-snapshot-apply.c storage/qcow2.c storage/qcow2.h \
 	storage/qcow2-header.c storage/qcow2-lazy.c storage/qcow2-link.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \
 	storage/amend.c storage/amend.h storage/qcow2-amend.c storage/qcow2-expand.c storage/qcow2-width.c storage/qcow2-shrink.c storage/qcow2-switch.c storage/qcow2-snapshot.c storage/qcow2.c storage/qcow2.h \
 	storage/qcow2-header.c storage/qcow2-link.c storage/qcow2-map.c storage/qcow2-packed.c storage/qcow2-refcount.c \

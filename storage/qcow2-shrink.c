@@ -137,7 +137,7 @@ cut_data_file (Qcow2 *q, uint64_t size, GError **error)
   uint64_t end = vp_round_up (size, q->cluster_size);
   if (have > end)
     vp_file_discard (q->data, end, have - end);
-  return true;
+  return vp_file_zero (q->data, size, MIN (have, end) - size, false, error);
 }
 
 static bool

@@ -11,7 +11,6 @@
  * that the old state counts, after it the new one. */
 #include "config.h"
 
-#include "storage/qcow2-bitmap.h"
 #include "storage/qcow2.h"
 
 #include <string.h>
@@ -198,9 +197,9 @@ text_is (const Qcow2Snapshot *snapshot, bool want_name, const char *text)
   return strlen (text) == len && memcmp (at, text, len) == 0;
 }
 
-static bool
-find (Qcow2 *q, const char *id, const char *name, guint *ret_index,
-      GError **error)
+bool
+qcow2_find_snapshot (Qcow2 *q, const char *id, const char *name,
+                     guint *ret_index, GError **error)
 {
   for (guint i = 0; i < q->snapshots->len; i++) {
     const Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, i);
@@ -375,8 +374,8 @@ qcow2_rewrite_snapshots (Qcow2 *q, GError **error)
   return rewrite_table (q, true, error);
 }
 
-static bool
-can_snapshot (Qcow2 *q, GError **error)
+bool
+qcow2_can_snapshot (Qcow2 *q, GError **error)
 {
   const char *why = NULL;
   if (q->broken)
@@ -457,9 +456,9 @@ qcow2_snapshot_create (gpointer state, const VpSnapshot *facts, GError **error)
   size_t l1_len = (size_t) q->header.l1_entries * 8;
   uint64_t l1_offset, offset, len;
   guint index;
-  if (!can_snapshot (q, error))
+  if (!qcow2_can_snapshot (q, error))
     return false;
-  if (facts->id && find (q, facts->id, NULL, &index, NULL)) {
+  if (facts->id && qcow2_find_snapshot (q, facts->id, NULL, &index, NULL)) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
                  "%s: there is a snapshot %s already", q->file->name,
                  facts->id);
@@ -496,8 +495,8 @@ qcow2_snapshot_delete (gpointer state, const char *id, const char *name,
   Qcow2 *q = state;
   uint64_t offset, len, entries;
   guint index;
-  if (!find (q, id, name, &index, error) || !can_snapshot (q, error) ||
-      !qcow2_settle (q, error))
+  if (!qcow2_find_snapshot (q, id, name, &index, error) ||
+      !qcow2_can_snapshot (q, error) || !qcow2_settle (q, error))
     return false;
   Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, index);
   g_autofree uint8_t *l1 =
@@ -529,106 +528,4 @@ qcow2_snapshot_delete (gpointer state, const char *id, const char *name,
       qcow2_branches (q, q->header.l1_entries ? qcow2_l1 (q) : NULL,
                       q->header.l1_entries, error);
   return active && qcow2_count_down_to_active (q, branches, active, error);
-}
-
-/* ---- apply -------------------------------------------------------------- */
-
-/* Like q's own, of size bytes, with one more user for all that it leads to. */
-static bool
-replace_l1 (Qcow2 *q, const GArray *old, const GArray *new, uint8_t *l1,
-            uint64_t entries, uint64_t size, GError **error)
-{
-  uint64_t offset;
-  if (!qcow2_put_metadata (q, l1, (size_t) MAX (entries, 1) * 8, &offset,
-                           error))
-    return false;
-  if (!qcow2_settle (q, error) || !qcow2_count (q, new, true, error) ||
-      !qcow2_clear_copied (q, new, error) ||
-      !qcow2_note_branches (q, new, error) ||
-      !qcow2_switch_l1 (q, offset, MAX (entries, 1), size, error)) {
-    qcow2_drop_metadata (q, offset, MAX (entries, 1) * 8);
-    return false;
-  }
-  /* From here on a failure leaks what the old disk had for itself. */
-  return qcow2_settle (q, error) && qcow2_count (q, old, false, error);
-}
-
-bool
-qcow2_snapshot_apply (gpointer state, const char *id, const char *name,
-                      GError **error)
-{
-  Qcow2 *q = state;
-  const Qcow2Header *h = &q->header;
-  uint64_t entries;
-  guint index;
-  /* They would not know what changes. */
-  if (q->bitmaps->len > 0) {
-    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
-                         "Device has active dirty bitmaps");
-    return false;
-  }
-  if (!find (q, id, name, &index, error) || !can_snapshot (q, error) ||
-      !qcow2_settle (q, error))
-    return false;
-  const Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, index);
-  g_autofree uint8_t *l1 =
-      qcow2_read_snapshot_l1 (q, snapshot, &entries, error);
-  if (!l1)
-    return false;
-  for (uint64_t i = 0; i < entries; i++)
-    l1[i * 8] &= 0x7f;
-  g_autoptr (GArray) new = qcow2_branches (q, l1, entries, error);
-  g_autoptr (GArray) old = qcow2_branches (
-      q, h->l1_entries ? qcow2_l1 (q) : NULL, h->l1_entries, error);
-  if (!new || !old || !qcow2_can_count (q, old, false, error))
-    return false;
-  uint64_t size = snapshot->facts->disk_size, old_size = h->size;
-  /* As if all of the disk had been written; too much of that does no harm. */
-  if ((size != old_size && !qcow2_resize_bitmaps (q, size, error)) ||
-      !qcow2_record (q, 0, size, error))
-    return false;
-  if (replace_l1 (q, old, new, l1, entries, size, error))
-    return true;
-  /* Bits that were cut off stand for changes that nobody remembers. */
-  if (size < old_size && h->size == old_size &&
-      qcow2_resize_bitmaps (q, old_size, NULL) &&
-      qcow2_record (q, size, old_size - size, NULL))
-    return false;
-  return false;
-}
-
-/* ---- open --------------------------------------------------------------- */
-
-bool
-qcow2_snapshot_open (gpointer state, const char *id, const char *name,
-                     GError **error)
-{
-  Qcow2 *q = state;
-  guint index;
-  uint64_t entries;
-  if (!find (q, id, name, &index, error))
-    return false;
-  const Qcow2Snapshot *snapshot = g_ptr_array_index (q->snapshots, index);
-  g_return_val_if_fail (!q->writable, false);
-  g_autofree uint8_t *l1 =
-      qcow2_read_snapshot_l1 (q, snapshot, &entries, error);
-  if (!l1)
-    return false;
-  if (snapshot->l1_entries < entries)
-    return qcow2_corrupt (q, error,
-                          "Snapshot L1 table is too small for its disk");
-  if (entries > 0 && snapshot->l1_offset == q->header.l1_offset &&
-      entries != q->header.l1_entries)
-    return qcow2_corrupt (q, error,
-                          "a snapshot's L1 table lies on the active one");
-  if (entries > 0 && snapshot->l1_offset != q->header.l1_offset) {
-    if (!vp_tables_load (q->tables, snapshot->l1_offset, (size_t) entries * 8,
-                         error))
-      return false;
-    vp_tables_pin (q->tables, snapshot->l1_offset);
-  }
-  q->header.l1_offset = snapshot->l1_offset;
-  q->header.l1_entries = (uint32_t) entries;
-  q->header.size = snapshot->facts->disk_size;
-  return true;
 }

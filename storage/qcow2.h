@@ -178,12 +178,19 @@ uint8_t *qcow2_reftable (Qcow2 *q);
 /* qcow2-snapshot.c */
 bool qcow2_load_snapshots (Qcow2 *q, GError **error);
 void qcow2_snapshot_free (gpointer snapshot);
+/* The first that bears all that is given; VP_IMAGE_ERROR_NOT_FOUND. */
+bool qcow2_find_snapshot (Qcow2 *q, const char *id, const char *name,
+                          guint *ret_index,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Could this image have any? */
+bool qcow2_can_snapshot (Qcow2 *q, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool qcow2_snapshot_create (gpointer state, const VpSnapshot *facts,
                             GError **error);
-bool qcow2_snapshot_apply (gpointer state, const char *id, const char *name,
-                           GError **error);
 bool qcow2_snapshot_delete (gpointer state, const char *id, const char *name,
                             GError **error);
+/* qcow2-snapshot-apply.c */
+bool qcow2_snapshot_apply (gpointer state, const char *id, const char *name,
+                           GError **error);
 bool qcow2_snapshot_open (gpointer state, const char *id, const char *name,
                           GError **error);
 
