@@ -26,6 +26,7 @@
 #define MEMORY         ((size_t) 40 << 20) /* for all buffers together */
 #define SALVAGE_STEP   512u
 #define MAX_MESSAGES   1000u
+#define CLONE_MOST     ((uint64_t) 64 << 20)
 #define NAP_US         50000
 #define DEFAULT_SPARSE 4096u
 
@@ -64,6 +65,7 @@ typedef struct {
   uint64_t shift; /* from an offset in the source to one in the target */
   size_t chunk;   /* bytes of data in one piece */
   bool sparse;
+  int clones; /* blocks may be shared, as far as we know; atomic */
   bool packs;
   VpPacking packing;
   uint64_t start, at, end; /* in the source */
@@ -74,8 +76,9 @@ typedef struct {
 /* Offsets are the target's from here on. */
 typedef struct {
   uint64_t offset, length;
-  bool zero;
+  bool zero, clone;
   size_t at; /* in the buffer */
+  VpRun run; /* clone */
 } Span;
 
 typedef struct {
@@ -85,17 +88,19 @@ typedef struct {
 } Part;
 
 typedef struct {
-  enum { OUTPUT_ZERO, OUTPUT_PLAIN, OUTPUT_PACKED } kind;
+  enum { OUTPUT_ZERO, OUTPUT_PLAIN, OUTPUT_PACKED, OUTPUT_CLONE } kind;
   uint64_t offset, length;
   const uint8_t *bytes;
   size_t packed_len;
+  VpRun run; /* CLONE */
 } Output;
 
 typedef struct {
   VpPlace place;
   uint64_t offset;
-  const uint8_t *bytes;
+  const uint8_t *bytes; /* NULL: run is cloned */
   size_t len;
+  VpRun run;
 } Store;
 
 /* What one thread has. */
@@ -152,7 +157,9 @@ unit_end (const Copy *copy, uint64_t offset)
 static void
 add_zeros (Hand *hand, uint64_t offset, uint64_t length)
 {
-  Span span = { offset + hand->copy->shift, length, true, 0 };
+  Span span = { .offset = offset + hand->copy->shift,
+                .length = length,
+                .zero = true };
   if (hand->spans->len > 0) {
     Span *last = &g_array_index (hand->spans, Span, hand->spans->len - 1);
     if (last->zero && last->offset + last->length == span.offset) {
@@ -177,7 +184,9 @@ take_bytes (Hand *hand, uint64_t offset, uint64_t end, const VpAnswer *first,
             GError **error)
 {
   Copy *copy = hand->copy;
-  Span span = { offset + copy->shift, end - offset, false, hand->used };
+  Span span = { .offset = offset + copy->shift,
+                .length = end - offset,
+                .at = hand->used };
   VpAnswer answer = *first;
   while (offset < end) {
     uint64_t part = MIN (answer.run.length, end - offset);
@@ -206,6 +215,20 @@ bytes_end (const Hand *hand, uint64_t offset, uint64_t length)
   return MIN (end, copy->end);
 }
 
+/* Whole units of plain bytes that the target's file can share with the file
+ * that they are in.  0: none. */
+static uint64_t
+clone_length (Copy *copy, uint64_t offset, uint64_t length, const VpRun *run)
+{
+  uint64_t step = MAX (copy->unit, VP_FILE_CLONE_UNIT);
+  if (!g_atomic_int_get (&copy->clones) || run->kind != VP_RUN_DATA ||
+      run->crypt || run->offset % VP_FILE_CLONE_UNIT != 0 ||
+      (offset + copy->shift) % step != 0 ||
+      !vp_file_may_clone (copy->target->file, run->file))
+    return 0;
+  return vp_round_down (MIN (length, CLONE_MOST), step);
+}
+
 /* The next span.  ret_full: the piece has no room for it. */
 static bool
 take_span (Hand *hand, bool *ret_full, GError **error)
@@ -232,6 +255,16 @@ take_span (Hand *hand, bool *ret_full, GError **error)
       copy->at = end;
       return true;
     }
+  }
+  uint64_t cloned = clone_length (copy, offset, extent.length, &answer.run);
+  if (cloned > 0) {
+    Span span = { .offset = offset + copy->shift,
+                  .length = cloned,
+                  .clone = true,
+                  .run = answer.run };
+    g_array_append_val (hand->spans, span);
+    copy->at += cloned;
+    return true;
   }
   if (hand->used > 0 && copy->chunk - hand->used < copy->unit) {
     *ret_full = true;
@@ -311,6 +344,7 @@ salvage_part (Hand *hand, const Part *part)
     size_t len = MIN (step, part->len - at);
     VpRun run = part->run;
     run.offset += at;
+    run.crypt_offset += at;
     run.length = len;
     if (vp_transfer_read (hand->transfer, &run, to + at, len, &error))
       continue;
@@ -343,7 +377,8 @@ read_parts (Hand *hand, GError **error)
 static void
 add_output (Hand *hand, const Output *output)
 {
-  if (hand->outputs->len > 0 && output->kind != OUTPUT_PACKED) {
+  if (hand->outputs->len > 0 &&
+      (output->kind == OUTPUT_ZERO || output->kind == OUTPUT_PLAIN)) {
     Output *last =
         &g_array_index (hand->outputs, Output, hand->outputs->len - 1);
     if (last->kind == output->kind &&
@@ -397,7 +432,10 @@ split_span (Hand *hand, const Span *span)
     uint64_t next = vp_round_down (offset, copy->unit) + copy->unit;
     size_t len = (size_t) (MIN (next, end) - offset);
     size_t at = span->at + (size_t) (offset - span->offset);
-    Output output = { OUTPUT_PLAIN, offset, len, hand->buffer + at, 0 };
+    Output output = { .kind = OUTPUT_PLAIN,
+                      .offset = offset,
+                      .length = len,
+                      .bytes = hand->buffer + at };
     if (copy->sparse && vp_buffer_is_zero (output.bytes, len))
       output.kind = OUTPUT_ZERO;
     else
@@ -431,9 +469,12 @@ prepare (gpointer work, gpointer data, GError **error)
     return false;
   for (guint i = 0; i < hand->spans->len; i++) {
     const Span *span = &g_array_index (hand->spans, Span, i);
-    Output zeros = { OUTPUT_ZERO, span->offset, span->length, NULL, 0 };
-    if (span->zero)
-      add_output (hand, &zeros);
+    Output whole = { .kind = span->zero ? OUTPUT_ZERO : OUTPUT_CLONE,
+                     .offset = span->offset,
+                     .length = span->length,
+                     .run = span->run };
+    if (span->zero || span->clone)
+      add_output (hand, &whole);
     else
       split_span (hand, span);
   }
@@ -462,6 +503,7 @@ fill_now (Copy *copy, const VpPlace *place, const uint8_t *bytes, size_t len,
   return false;
 }
 
+/* Plain bytes, or a run to clone. */
 static bool
 place_plain (Hand *hand, const Output *output, GError **error)
 {
@@ -475,13 +517,19 @@ place_plain (Hand *hand, const Output *output, GError **error)
     uint64_t part = place.length - place.head - place.tail;
     g_return_val_if_fail (
         part > 0 && part <= left && place.guest + place.head == offset, false);
-    Store store = { place, offset, bytes, (size_t) part };
+    Store store = { .place = place,
+                    .offset = offset,
+                    .bytes = bytes,
+                    .len = (size_t) part,
+                    .run = output->run };
+    store.run.offset += offset - output->offset;
+    g_return_val_if_fail (bytes || place.head + place.tail == 0, false);
     if (place.head + place.tail == 0)
       g_array_append_val (hand->stores, store);
     else if (!fill_now (hand->copy, &place, bytes, (size_t) part, error))
       return false;
     offset += part;
-    bytes += part;
+    bytes = bytes ? bytes + part : NULL;
     left -= part;
   }
   return true;
@@ -513,6 +561,7 @@ place (gpointer work, gpointer data, GError **error)
       ok = put_zeros (hand->copy, output->offset, output->length, error);
       break;
     case OUTPUT_PACKED: ok = place_packed (hand, output, error); break;
+    case OUTPUT_CLONE:
     case OUTPUT_PLAIN:
     default: ok = place_plain (hand, output, error); break;
     }
@@ -545,21 +594,51 @@ write_packed (Hand *hand, guint first, guint *ret_next, GError **error)
                         len, error);
 }
 
+/* Where the blocks cannot be shared after all, they are copied, and nobody
+ * tries again. */
+static bool
+clone_or_copy (Hand *hand, const Store *store, GError **error)
+{
+  const VpPlace *to = &store->place;
+  uint64_t skip = store->offset - to->guest;
+  if (!to->crypt && vp_file_clone (to->file, to->offset + skip, store->run.file,
+                                   store->run.offset, store->len))
+    return true;
+  g_atomic_int_set (&hand->copy->clones, 0);
+  g_autofree uint8_t *buffer = g_malloc (CHUNK);
+  VpRun run = store->run;
+  for (size_t done = 0, len; done < store->len; done += len) {
+    len = MIN (CHUNK, store->len - done);
+    run.length = len;
+    if (!vp_transfer_read (hand->transfer, &run, buffer, len, error) ||
+        !vp_transfer_write (hand->transfer, to, store->offset + done, buffer,
+                            len, error))
+      return false;
+    run.offset += len;
+  }
+  return true;
+}
+
+static bool
+store_one (Hand *hand, guint i, guint *ret_next, GError **error)
+{
+  const Store *s = &g_array_index (hand->stores, Store, i);
+  if (s->place.packed > 0)
+    return write_packed (hand, i, ret_next, error);
+  *ret_next = i + 1;
+  if (!s->bytes)
+    return clone_or_copy (hand, s, error);
+  return vp_transfer_write (hand->transfer, &s->place, s->offset, s->bytes,
+                            s->len, error);
+}
+
 static bool
 store (gpointer work, gpointer data, GError **error)
 {
   Hand *hand = data;
-  for (guint i = 0; i < hand->stores->len;) {
-    const Store *s = &g_array_index (hand->stores, Store, i);
-    bool ok = s->place.packed > 0
-                  ? write_packed (hand, i, &i, error)
-                  : vp_transfer_write (hand->transfer, &s->place, s->offset,
-                                       s->bytes, s->len, error);
-    if (!ok)
+  for (guint i = 0; i < hand->stores->len;)
+    if (!store_one (hand, i, &i, error))
       return false;
-    if (s->place.packed == 0)
-      i++;
-  }
   return true;
 }
 
@@ -700,6 +779,8 @@ vp_copy_image (VpImage *source, VpImage *target, const VpCopyOptions *options,
                 .unit = unit_of (target, options),
                 .shift = options->target_offset - from,
                 .sparse = options->sparse_size != UINT64_MAX,
+                .clones = !options->compress && !options->salvage &&
+                          options->rate == 0 && options->sparse_size == 0,
                 .start = from,
                 .at = from,
                 .end = from + length };

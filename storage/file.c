@@ -10,8 +10,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "storage/error.h"
@@ -196,6 +199,23 @@ vp_file_allocate (VpFile *file, uint64_t offset, uint64_t length,
   g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
                "%s: cannot reserve space", file->name);
   return false;
+}
+
+bool
+vp_file_may_clone (VpFile *file, VpFile *from)
+{
+  return file != from && file->class == from->class && file->class->may_clone &&
+         file->class->may_clone (file, from);
+}
+
+bool
+vp_file_clone (VpFile *file, uint64_t offset, VpFile *from,
+               uint64_t from_offset, uint64_t length)
+{
+  return length > 0 && file != from && file->class == from->class &&
+         (offset | from_offset | length) % VP_FILE_CLONE_UNIT == 0 &&
+         check_writable (file, offset, length, NULL) && file->class->clone &&
+         file->class->clone (file, offset, from, from_offset, length);
 }
 
 bool
@@ -412,7 +432,39 @@ posix_close (VpFile *file)
   (void) close (((PosixFile *) file)->fd);
 }
 
+/* Where the file system shares blocks between files.  On others the call
+ * would only fail, after plans had been made. */
+static bool
+posix_may_clone (VpFile *file, VpFile *from)
+{
+  static const uint32_t sharing[] = { 0x58465342 /* XFS */,
+                                      0x9123683e /* Btrfs */,
+                                      0xca451a4e /* bcachefs */ };
+  struct statfs fs;
+  if (file->is_device || from->is_device ||
+      file->id.device != from->id.device ||
+      fstatfs (((PosixFile *) file)->fd, &fs) < 0)
+    return false;
+  for (size_t i = 0; i < G_N_ELEMENTS (sharing); i++)
+    if ((uint32_t) fs.f_type == sharing[i])
+      return true;
+  return false;
+}
+
+static bool
+posix_clone (VpFile *file, uint64_t offset, VpFile *from, uint64_t from_offset,
+             uint64_t length)
+{
+  struct file_clone_range range = { .src_fd = ((PosixFile *) from)->fd,
+                                    .src_offset = from_offset,
+                                    .src_length = length,
+                                    .dest_offset = offset };
+  return ioctl (((PosixFile *) file)->fd, FICLONERANGE, &range) == 0;
+}
+
 static const VpFileClass posix_class = {
+  .clone = posix_clone,
+  .may_clone = posix_may_clone,
   .read = posix_read,
   .write = posix_write,
   .punch = posix_punch,

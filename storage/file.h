@@ -55,6 +55,11 @@ typedef struct {
                   bool *ret_data, uint64_t *ret_length, GError **error);
   /* Bytes that it takes up on the disk.  Optional: its size. */
   bool (*get_used) (VpFile *file, uint64_t *ret_used, GError **error);
+  /* Lets bytes of from be bytes of file as well, without a copy (reflink).
+   * False: cannot.  may_clone: might it be able to?  Optional, both. */
+  bool (*clone) (VpFile *file, uint64_t offset, VpFile *from,
+                 uint64_t from_offset, uint64_t length);
+  bool (*may_clone) (VpFile *file, VpFile *from);
   void (*close) (VpFile *file); /* frees what init made, not the file */
 } VpFileClass;
 
@@ -94,6 +99,14 @@ bool vp_file_zero (VpFile *file, uint64_t offset, uint64_t length, bool unmap,
 void vp_file_discard (VpFile *file, uint64_t offset, uint64_t length);
 bool vp_file_allocate (VpFile *file, uint64_t offset, uint64_t length,
                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Whether it is worth trying; both files of one kind. */
+bool vp_file_may_clone (VpFile *file, VpFile *from);
+/* False: nothing has happened, copy the bytes.  Offsets and length are
+ * multiples of VP_FILE_CLONE_UNIT. */
+#define VP_FILE_CLONE_UNIT 4096u
+bool vp_file_clone (VpFile *file, uint64_t offset, VpFile *from,
+                    uint64_t from_offset,
+                    uint64_t length) G_GNUC_WARN_UNUSED_RESULT;
 bool vp_file_truncate (VpFile *file, uint64_t size,
                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool vp_file_flush (VpFile *file, GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -322,7 +322,7 @@ vp_luks_add_slot (VpLuks *luks, const VpSecret *old_password,
                   unsigned iter_time_ms, VpLuksHow how, GError **error)
 {
   uint8_t key[VP_MAX_CRYPT_KEY_LEN];
-  unsigned slot;
+  unsigned slot = 0;
   if (!check_time (iter_time_ms, error) ||
       !choose_slot (luks, wanted, how & VP_LUKS_FORCE, &slot, error))
     return false;

@@ -75,10 +75,17 @@ grow (uint8_t **buffer, size_t *have, size_t need)
 static bool
 unpack (VpTransfer *transfer, const VpRun *run, uint8_t *to, GError **error)
 {
+  /* The last sectors of a file may be missing, which read as zeros. */
+  size_t len = (size_t) run->packed;
+  grow (&transfer->packed, &transfer->packed_len, len);
+  if (!vp_file_read (run->file, run->offset, transfer->packed, len, error))
+    return false;
+  if (vp_codec_unpack (codec_for (transfer, run->codec), transfer->packed, len,
+                       to, run->unit))
+    return true;
   uint64_t size;
   if (!vp_file_get_size (run->file, &size, error))
     return false;
-  /* The last sectors of a file may be missing, all of them may not. */
   if (run->offset >= size) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
                  "%s: a compressed cluster lies past the end of the file "
@@ -86,13 +93,6 @@ unpack (VpTransfer *transfer, const VpRun *run, uint8_t *to, GError **error)
                  run->file->name, run->offset);
     return false;
   }
-  size_t len = (size_t) MIN (run->packed, size - run->offset);
-  grow (&transfer->packed, &transfer->packed_len, len);
-  if (!vp_file_read (run->file, run->offset, transfer->packed, len, error))
-    return false;
-  if (vp_codec_unpack (codec_for (transfer, run->codec), transfer->packed, len,
-                       to, run->unit))
-    return true;
   g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
                "%s: the compressed cluster at 0x%" G_GINT64_MODIFIER
                "x cannot be unpacked",

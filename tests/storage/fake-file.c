@@ -19,6 +19,8 @@ typedef struct {
   uint64_t size, capacity, limit;
   unsigned fail_at, count;
   bool forever, failed;
+  unsigned clones;
+  bool may_clone;
   uint64_t bad_offset, bad_length;
   GPtrArray *log;
   VpFile *joined; /* a reference */
@@ -215,6 +217,27 @@ fake_extent (VpFile *file, uint64_t offset, uint64_t length, bool *ret_data,
   return true;
 }
 
+static bool
+fake_may_clone (VpFile *file, VpFile *from)
+{
+  return ((FakeFile *) file)->may_clone;
+}
+
+static bool
+fake_clone (VpFile *file, uint64_t offset, VpFile *from, uint64_t from_offset,
+            uint64_t length)
+{
+  FakeFile *fake = (FakeFile *) file;
+  g_autofree uint8_t *bytes = g_malloc (length);
+  if (!fake_read (from, from_offset, bytes, length, NULL))
+    return false;
+  LOCKED (fake);
+  if (fake->clones == 0)
+    return false;
+  fake->clones--;
+  return put (fake, offset, bytes, length, NULL);
+}
+
 static void
 fake_close (VpFile *file)
 {
@@ -228,6 +251,8 @@ fake_close (VpFile *file)
 }
 
 static const VpFileClass fake_class = {
+  .clone = fake_clone,
+  .may_clone = fake_may_clone,
   .read = fake_read,
   .write = fake_write,
   .punch = fake_punch,
@@ -299,6 +324,13 @@ fake_file_fail (VpFile *file, unsigned nth, bool forever)
   fake->count = 0;
   fake->forever = forever;
   fake->failed = false;
+}
+
+void
+fake_file_set_clones (VpFile *file, unsigned clones)
+{
+  ((FakeFile *) file)->clones = clones;
+  ((FakeFile *) file)->may_clone = true;
 }
 
 void

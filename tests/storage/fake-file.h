@@ -30,6 +30,8 @@ void fake_file_limit (VpFile *file, uint64_t limit);
 void fake_file_fail (VpFile *file, unsigned nth, bool forever);
 /* Reads that touch the range fail.  length 0: none. */
 void fake_file_fail_reads (VpFile *file, uint64_t offset, uint64_t length);
+/* So many times it lets itself be a clone of another fake file. */
+void fake_file_set_clones (VpFile *file, unsigned clones);
 /* Changes seen since fake_file_fail (). */
 unsigned fake_file_count (VpFile *file);
 bool fake_file_has_failed (VpFile *file);

@@ -194,6 +194,29 @@ test_read_fails (gconstpointer data)
   case_check (c, salvaged, 0);
 }
 
+/* Blocks are shared as long as the file system does, and copied then. */
+static void
+test_clone (gconstpointer data)
+{
+  const EngineCase *c = data;
+  g_autofree uint8_t *bytes = NULL;
+  g_autoptr (VpFile) source_file = make_source (&bytes);
+  memset (bytes + 2 * MIB, 7, 3 * MIB);
+  fake_file_poke (source_file, 2 * MIB, bytes + 2 * MIB, 3 * MIB);
+  for (unsigned clones = 0; clones < 200; clones += 3 + clones * 40) {
+    g_autoptr (VpFile) file =
+        case_create (c, &gate, "target", SIZE, NULL, NULL);
+    g_autoptr (VpImage) source = open_raw (source_file);
+    g_autoptr (VpImage) target = case_open (c, &gate, file, VP_IMAGE_WRITABLE);
+    VpCopyOptions options = { .target_is_zero = true, .threads = 3 };
+    fake_file_set_clones (file, clones);
+    ASSERT_OK (vp_copy_image (source, target, &options, NULL, &error));
+    ASSERT_OK (vp_image_close (g_steal_pointer (&target), &error));
+    expect_bytes (c, file, bytes);
+    case_check (c, file, 0);
+  }
+}
+
 static void
 cancel_midway (uint64_t done, uint64_t total, gpointer user_data)
 {
@@ -227,6 +250,7 @@ main (int argc, char **argv)
   case_add_all ("/copy/threads", test_threads);
   case_add_all ("/copy/write-fails", test_write_fails);
   case_add_all ("/copy/read-fails", test_read_fails);
+  case_add_all ("/copy/clone", test_clone);
   g_test_add_func ("/copy/cancel", test_cancel);
   int status = g_test_run ();
   fake_gate_clear (&gate);
