@@ -208,3 +208,8 @@ TESTS += tests/storage/img-bitmap.sh
 
 dist_check_SCRIPTS += tests/storage/img-create-same.sh
 TESTS += tests/storage/img-create-same.sh
+check_PROGRAMS += tests/storage/test-layers
+TESTS += tests/storage/test-layers
+tests_storage_test_layers_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_layers_LDADD = $(engine_ldadd)
+LONG_TESTS += tests/storage/test-layers
