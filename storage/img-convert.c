@@ -246,7 +246,7 @@ convert_into_new (const VpImgConvert *convert, const VpFormat *format,
   if (target == NULL)
     return fail_making (convert, format, error);
   VpCopyOptions copy_options = { .sparse_size = convert->sparse_size };
-  copy_options.target_is_zero = options->backing_name == NULL;
+  copy_options.target_is_zero = vp_img_target_reads_zeros (target);
   copy_options.shared_depth = find_shared_depth (sources, target);
   if (!copy (convert, sources, target, &copy_options, &error) ||
       !copy_bitmaps (convert, sources, target, &error) ||

@@ -106,7 +106,7 @@ find_part (const Arguments *arguments, uint64_t size, VpCopyOptions *options)
 static int
 make (const Arguments *arguments, const VpFormat *format, VpImage *source)
 {
-  VpCopyOptions part = { .target_is_zero = true, .keep_rest = true };
+  VpCopyOptions part = { .keep_rest = true };
   VpCreateOptions options = VP_CREATE_OPTIONS_INIT;
   g_auto (VpImgTarget) file = { .fd = -1 };
   g_autoptr (GError) error = NULL;
@@ -128,6 +128,7 @@ make (const Arguments *arguments, const VpFormat *format, VpImage *source)
       vp_img_target_make (&file, format, &options, NULL, &error);
   if (target == NULL)
     return vp_img_fail_create (arguments->target, error);
+  part.target_is_zero = vp_img_target_reads_zeros (target);
   if ((part.length > 0 &&
        !vp_copy_image (source, target, &part, NULL, &error)) ||
       !vp_image_close (g_steal_pointer (&target), &error) ||

@@ -113,6 +113,14 @@ vp_img_target_make (const VpImgTarget *target, const VpFormat *format,
   return vp_img_target_open_image (target, format, options, opener, error);
 }
 
+bool
+vp_img_target_reads_zeros (VpImage *image)
+{
+  return vp_image_get_backing (image) == NULL &&
+         !(vp_image_get_file (image)->is_device &&
+           vp_image_get_cluster_size (image) == 0);
+}
+
 int
 vp_img_target_fail (const VpImgTarget *target, const GError *error)
 {

@@ -37,6 +37,9 @@ bool vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
 VpImage *vp_img_target_make (const VpImgTarget *target, const VpFormat *format,
                              const VpCreateOptions *options, VpOpener *opener,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Does the image that was just made there read as zeros?  A raw disk on a
+ * device holds what was on it before. */
+bool vp_img_target_reads_zeros (VpImage *image);
 /* Opens the new image, with the key that options name. */
 VpImage *vp_img_target_open_image (const VpImgTarget *target,
                                    const VpFormat *format,

@@ -10,3 +10,7 @@ EXTRA_DIST += tests/system/demo-twice.sh tests/system/specs.sh tests/system/e2e.
 
 check_PROGRAMS += tests/system/on-terminal
 tests_system_on_terminal_LDADD = -lutil
+
+# On block devices.
+SYSTEM_TESTS += tests/system/img-device.sh
+EXTRA_DIST += tests/system/img-device.sh
