@@ -72,6 +72,12 @@ same () {
       status=$?
       grep -q "accurate CPU usage" "scratch/$name.err" || break
     done
+    if [ $name = qemu-img ] && grep -q "accurate CPU usage" scratch/qemu-img.err; then
+      shift 2
+      rm -f scratch/*
+      skip "qemu-img cannot time its hashing just now" "$*"
+      return
+    fi
     echo "status $status" >> "scratch/$name.out"
     eval "$look" >> "scratch/$name.out" 2>&1
     cat "scratch/$name.out" "scratch/$name.err" |

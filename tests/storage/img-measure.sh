@@ -7,6 +7,8 @@
 expect 0 "required size: 1073741824" measure --size 1G
 expect 0 "fully allocated size: 1074135040" measure -O qcow2 --size 1G
 expect 0 '"required": 393216,' measure -O qcow2 --size 1G --output=json
+expect 0 "required size: 2490368" measure --object secret,id=s,data=abc --size 1G \
+  -O qcow2 -o encrypt.format=luks,encrypt.key-secret=s
 expect 1 "Either --size N or one filename must be specified." measure
 if ! have qemu-img; then
   skip "qemu-img is not there to compare with" "numbers"
@@ -36,7 +38,8 @@ done
 for o in encrypt.format=luks,encrypt.key-secret=s \
   encrypt.format=luks,encrypt.key-secret=s,encrypt.cipher-alg=aes-128 \
   encrypt.format=luks,encrypt.key-secret=s,cluster_size=512; do
-  same measure --object secret,id=s,data=abc --size 1G -O qcow2 -o $o
+  long same measure --object secret,id=s,data=abc --size 1G -O qcow2 \
+    -o $o,encrypt.iter-time=10
 done
 same measure --size 1G -O qcow2 -o encrypt.format=luks
 same measure --size 1000
