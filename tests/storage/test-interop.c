@@ -217,6 +217,10 @@ test_ours (gconstpointer data)
   const EngineCase *c = data;
   if (skip_without_judge ())
     return;
+  if (strstr (c->options, "encrypt")) {
+    g_test_skip ("judged with its key, in the tests of encryption");
+    return;
+  }
   for (unsigned i = 0; i < test_rounds (1, 30); i++) {
     World w = { 0 };
     VpCreateOptions options = VP_CREATE_OPTIONS_INIT;

@@ -276,7 +276,7 @@ static const Poke pokes[] = {
   { "header-length-0", 100, 4, 0, false },
   { "header-length-huge", 100, 4, 0x7ffffff8, false },
   { "compression-type", 104, 1, 1, false },
-  { "extension-length", 116, 4, 0x7fffffff, false },
+  { "extension-length", 112, 8, UINT64_C (0x6803f8577fffffff), false },
 };
 
 static VpFile *
