@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # vprov-img commit, beside qemu-img's: what is said, and what every image of
 # the chain reads afterwards.
-# shellcheck disable=SC2034 # variables of the functions
+# shellcheck disable=SC2034,SC2016 # variables of the functions, for eval
 . "${VP_SRCDIR:-.}/tests/storage/img-functions.sh"
 
 # Without qemu-io: an overlay of raw on raw is made from files.

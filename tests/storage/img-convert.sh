@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # vprov-img convert: joined, from snapshots, packed, through pipes, into images
 # that are there; beside qemu-img where it is there.
-# shellcheck disable=SC2034 # variables of the functions
+# shellcheck disable=SC2034,SC2016 # variables of the functions, for eval
 . "${VP_SRCDIR:-.}/tests/storage/img-functions.sh"
 
 head -c 3000000 /dev/urandom > noise

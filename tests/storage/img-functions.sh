@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # What the tests of vprov-img's verbs share; read by them, not run.  It leaves
 # them in an empty folder, with $img to call.
@@ -67,7 +68,7 @@ same () {
     fi
     eval "$reset"
     # On a busy machine qemu-img may fail to time its own hashing.
-    for try in 1 2 3 4 5; do
+    for _ in 1 2 3 4 5; do
       "$@" > "scratch/$name.out" 2> "scratch/$name.err"
       status=$?
       grep -q "accurate CPU usage" "scratch/$name.err" || break

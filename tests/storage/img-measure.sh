@@ -73,6 +73,7 @@ head -c 3000001 /dev/urandom > odd.raw
 truncate -s 5M sparse.raw
 printf x | dd of=sparse.raw bs=1 seek=2100000 conv=notrunc 2> /dev/null
 for i in a.qcow2 "-f raw sparse.raw"; do
+  # shellcheck disable=SC2086 # words
   same measure -O qcow2 -o cluster_size=4k $i
 done
 for i in a.qcow2 over.qcow2 packed.qcow2 old.qcow2 "-f raw odd.raw" \

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # vprov-img rebase, beside qemu-img's: what is said, which bytes the image
 # reads, and that it checks clean.
-# shellcheck disable=SC2034 # variables of the functions
+# shellcheck disable=SC2034,SC2016 # variables of the functions, for eval
 . "${VP_SRCDIR:-.}/tests/storage/img-functions.sh"
 
 head -c 3000000 /dev/urandom > wanted.raw
