@@ -12,7 +12,7 @@
 #include "tests/storage/engine-cases.h"
 
 #define MIB  (UINT64_C (1) << 20)
-#define SIZE (6 * MIB + 0x2200)
+#define SIZE (4 * MIB + 0x2200)
 
 static FakeGate gate;
 
@@ -144,7 +144,7 @@ test_write_fails (gconstpointer data)
   const EngineCase *c = data;
   g_autofree uint8_t *bytes = NULL;
   g_autoptr (VpFile) source = make_source (&bytes);
-  for (unsigned nth = 1; nth < 100; nth += test_rounds (23, 3)) {
+  for (unsigned nth = 1; nth < 100; nth += test_rounds (41, 3)) {
     g_autoptr (VpFile) file = NULL;
     g_autoptr (GError) error = NULL;
     VpCopyOptions options = { .compress = can_pack (c), .threads = 3 };
@@ -172,7 +172,7 @@ test_read_fails (gconstpointer data)
   g_autoptr (VpFile) salvaged = NULL;
   g_autoptr (GError) error = NULL;
   VpCopyOptions options = { .threads = 3 };
-  uint64_t bad = 5 * MIB;
+  uint64_t bad = 3 * MIB;
   memset (bytes + bad - 4096, 1, 8192);
   fake_file_poke (source, bad - 4096, bytes + bad - 4096, 8192);
   fake_file_fail_reads (source, bad + 100, 1000);
@@ -201,9 +201,9 @@ test_clone (gconstpointer data)
   const EngineCase *c = data;
   g_autofree uint8_t *bytes = NULL;
   g_autoptr (VpFile) source_file = make_source (&bytes);
-  memset (bytes + 2 * MIB, 7, 3 * MIB);
-  fake_file_poke (source_file, 2 * MIB, bytes + 2 * MIB, 3 * MIB);
-  for (unsigned clones = 0; clones < 200; clones += 3 + clones * 40) {
+  memset (bytes + 2 * MIB, 7, 2 * MIB);
+  fake_file_poke (source_file, 2 * MIB, bytes + 2 * MIB, 2 * MIB);
+  for (unsigned clones = 0; clones < 200; clones += 4 + clones * 60) {
     g_autoptr (VpFile) file =
         case_create (c, &gate, "target", SIZE, NULL, NULL);
     g_autoptr (VpImage) source = open_raw (source_file);
@@ -237,7 +237,7 @@ test_cancel (void)
   g_autoptr (GError) error = NULL;
   int cancel = 0;
   VpProgress progress = { cancel_midway, &cancel, &cancel };
-  VpCopyOptions options = { .rate = 2 * MIB, .threads = 2 };
+  VpCopyOptions options = { .rate = 8 * MIB, .threads = 2 };
   g_assert_false (vp_copy_image (source, target, &options, &progress, &error));
   g_assert_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CANCELLED);
 }
