@@ -213,6 +213,7 @@ typedef struct {
   bool has_size;
   uint64_t size;
   const GPtrArray *encrypt; /* NAME, VALUE pairs; NULL: none */
+  const VpSecrets *secrets; /* that those name */
   bool force;               /* also what loses the last key */
 } VpAmendOptions;
 

@@ -249,6 +249,7 @@ amend (VpImage *image, const Arguments *arguments)
   VpImgProgress progress;
 
   options.force = arguments->force;
+  options.secrets = arguments->access.secrets;
   if (!parse_options (arguments->pairs, &options, encrypt))
     return 1;
   vp_img_progress_begin (&progress, arguments->progress);

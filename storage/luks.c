@@ -282,7 +282,7 @@ check_slot_number (int slot, GError **error)
   if (slot >= -1 && slot < (int) VP_LUKS_SLOTS)
     return true;
   g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
-               "Invalid keyslot %d. Keyslot must be between 0 and %u", slot,
+               "Invalid keyslot %d specified, must be between 0 and %u", slot,
                VP_LUKS_SLOTS - 1);
   return false;
 }
@@ -371,7 +371,7 @@ check_erase_one (const VpLuks *luks, int slot, const VpSecret *password,
     return false;
   if (password && matching == 0)
     return slot_usage (error, "Given keyslot", slot,
-                       " doesn't contain the given (old) password for erase "
+                       " doesn't contain the given old password for erase "
                        "operation");
   return force || active != 1u << slot ||
          slot_usage (error, "Attempt to erase the only active keyslot", slot,

@@ -232,20 +232,3 @@ qcow2_amend (gpointer state, const VpAmendOptions *options, bool dry,
     return false;
   return a.version >= q->header.version || downgrade (&a, progress, error);
 }
-
-/* ---- keys --------------------------------------------------------------- */
-
-/* Slots of an encrypted image: options->encrypt has NAME, VALUE pairs
- * ("encrypt.state", ...).  dry: would it work? */
-bool
-qcow2_amend_keys (Qcow2 *q, const VpAmendOptions *options, bool dry,
-                  GError **error)
-{
-  if (!options->encrypt || options->encrypt->len == 0)
-    return true;
-  if (q->header.crypt_method == 0)
-    return usage ("Can't amend encryption options - encryption not present",
-                  error);
-  return unsupported ("changing the keys of an image is not supported yet",
-                      error);
-}

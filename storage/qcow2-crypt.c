@@ -116,6 +116,9 @@ qcow2_open_crypt (Qcow2 *q, VpDriverFlags flags, const VpOpenOptions *options,
   q->crypt = method == METHOD_AES
                  ? open_aes (options->key, error)
                  : vp_luks_unlock (q->luks, options->key, error);
+  /* Key slots are changed by it. */
+  if (q->luks && q->writable)
+    q->password = vp_secret_new (NULL, options->key->data, options->key->len);
   return q->crypt != NULL;
 }
 
@@ -123,6 +126,7 @@ void
 qcow2_close_crypt (Qcow2 *q)
 {
   g_clear_pointer (&q->crypt, vp_crypt_unref);
+  g_clear_pointer (&q->password, vp_secret_free);
   g_clear_pointer (&q->luks, vp_luks_free);
 }
 

@@ -123,6 +123,7 @@ typedef struct {
   uint32_t n_bitmaps;
   uint64_t bitmaps_offset, bitmaps_size;
   VpCrypt *crypt;                    /* NULL: not encrypted */
+  VpSecret *password;                /* that opened it, where it is LUKS */
   VpLuks *luks;                      /* NULL: not that, or broken (lenient) */
   uint64_t luks_offset, luks_length; /* of its header; length 0: none */
   GPtrArray *bitmaps;                /* qcow2-bitmap.c */

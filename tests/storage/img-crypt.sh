@@ -116,6 +116,59 @@ expect 0 "identical" compare "${secret[@]}" --image-opts \
   driver=qcow2,file.filename=plain.qcow2,backing.driver=qcow2,backing.file.filename=e.qcow2,backing.encrypt.key-secret=s \
   driver=raw,file.filename=data.raw
 
+# Key slots.
+amend ()
+{
+  local want=$1 words=$2 options=$3
+  shift 3
+  expect "$want" "$words" amend "${secret[@]}" --object secret,id=n,data=neu \
+    "$@" --image-opts "$(named k.qcow2)" -o "$options"
+}
+opens ()
+{
+  "$img" map --output=json "${secret[@]}" --object secret,id=n,data=neu --image-opts \
+    "driver=qcow2,file.filename=k.qcow2,encrypt.key-secret=$1" > out 2> err
+  "$img" compare "${secret[@]}" --object secret,id=n,data=neu --image-opts \
+    "driver=qcow2,file.filename=k.qcow2,encrypt.key-secret=$1" \
+    driver=raw,file.filename=data.raw >> out 2>> err
+}
+cp l.qcow2 k.qcow2
+! opens n
+ok $? "a password that is not there opens nothing"
+amend 0 "" encrypt.state=active,encrypt.new-secret=n,encrypt.iter-time=1
+opens s && opens n
+ok $? "two passwords open"
+before=$(md5sum k.qcow2)
+amend 1 "Parameter 'state' is missing" encrypt.new-secret=n
+amend 1 "Parameter 'state' does not accept value 'foo'" encrypt.state=foo
+amend 1 "'new-secret' is required" encrypt.state=active
+amend 1 "'old-secret' must not be given" encrypt.state=active,encrypt.new-secret=n,encrypt.old-secret=s
+amend 1 "Refusing to overwrite active keyslot 1" encrypt.state=active,encrypt.new-secret=n,encrypt.keyslot=1
+amend 1 "Invalid keyslot 8 specified" encrypt.state=active,encrypt.new-secret=n,encrypt.keyslot=8
+amend 1 "No secret with id 'x'" encrypt.state=active,encrypt.new-secret=x
+amend 1 "either explicit keyslot index or the password" encrypt.state=inactive
+amend 1 "'new-secret' must not be given" encrypt.state=inactive,encrypt.new-secret=n
+amend 1 "'iter-time' must not be given" encrypt.state=inactive,encrypt.iter-time=5
+amend 1 "No keyslots match" encrypt.state=inactive,encrypt.old-secret=w --object secret,id=w,data=falsch
+amend 1 "keyslot 5 is already erased" encrypt.state=inactive,encrypt.keyslot=5
+amend 1 "doesn't contain the given old password" encrypt.state=inactive,encrypt.keyslot=1,encrypt.old-secret=s
+[ "$before" = "$(md5sum k.qcow2)" ]
+ok $? "what is refused changes nothing"
+amend 0 "" encrypt.state=inactive,encrypt.old-secret=n
+! opens n && opens s
+ok $? "one password is gone"
+amend 1 "only active keyslot 0" encrypt.state=inactive,encrypt.keyslot=0
+amend 1 "All the active keyslots match" encrypt.state=inactive,encrypt.old-secret=s
+opens s
+ok $? "the last key stays"
+amend 0 "" encrypt.state=active,encrypt.new-secret=n,encrypt.iter-time=1,encrypt.keyslot=7
+expect 0 "No errors" check k.qcow2
+cp e.qcow2 k2.qcow2
+expect 1 "Only LUKS encryption options can be amended" amend "${secret[@]}" \
+  --image-opts "$(named k2.qcow2)" -o encrypt.state=inactive,encrypt.keyslot=0
+"$img" create -q -f qcow2 plain2.qcow2 1M
+expect 1 "encryption not present" amend -o encrypt.state=inactive,encrypt.keyslot=0 plain2.qcow2
+
 # ---- judges ----------------------------------------------------------------
 same_info ()
 {
@@ -151,6 +204,11 @@ ours ()
 both () { theirs "$1"; ours "$1"; }
 
 if command -v qemu-img > /dev/null; then
+  qemu-img compare "${secret[@]}" --object secret,id=n,data=neu --image-opts \
+    driver=qcow2,file.filename=k.qcow2,encrypt.key-secret=n \
+    driver=raw,file.filename=data.raw > out 2> err
+  ok $? "qemu-img opens by the password that was added"
+  same_info k.qcow2
   same_info l.qcow2
   same_info --output=json l.qcow2
   same_info e.qcow2

@@ -147,7 +147,7 @@ test_slots (void)
   expect_wrong (add (file, "eins", "x", 7, false, &wrong), &wrong,
                 "Refusing to overwrite active keyslot 7");
   expect_wrong (add (file, "eins", "x", 8, false, &wrong), &wrong,
-                "Invalid keyslot 8");
+                "Invalid keyslot 8 specified");
   ASSERT_OK (add (file, "eins", "neu", 7, true, &error));
   g_assert_true (!opens (file, "drei") && opens (file, "neu"));
   ASSERT_OK (erase (file, -1, "eins", false, &error));
