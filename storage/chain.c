@@ -76,6 +76,9 @@ open_layer (VpFile *file, const char *format_name, VpImageFlags flags,
   image->file = vp_file_ref (file);
   image->state = state;
   image->flags = flags;
+  if (options->key)
+    image->key =
+        vp_secret_new (options->key->id, options->key->data, options->key->len);
   image->transfer = vp_transfer_new ();
   g_auto (VpImageInfo) info = { 0 };
   if (!format->info (state, &info, error))
@@ -292,6 +295,7 @@ vp_image_free (VpImage *image)
     vp_file_unref (image->data_file);
     vp_file_unref (image->file);
     vp_transfer_free (image->transfer);
+    vp_secret_free (image->key);
     g_free (image);
     image = backing;
   }

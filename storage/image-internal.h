@@ -24,6 +24,7 @@ struct VpImage {
   VpFile *data_file;     /* owned; NULL: none, or not opened */
   VpImage *backing;      /* owned */
   bool backing_missing;  /* it has one, and nobody wanted it opened */
+  VpSecret *key;         /* owned; that opened it, or NULL */
   VpTransfer *transfer;  /* owned */
   VpHoles holes;
 };

@@ -528,6 +528,12 @@ vp_image_get_backing (VpImage *image)
   return image->backing;
 }
 
+const VpSecret *
+vp_image_get_key (VpImage *image)
+{
+  return image->key;
+}
+
 VpFile *
 vp_image_get_file (VpImage *image)
 {

@@ -98,7 +98,9 @@ const char *vp_image_get_name (VpImage *image);
 const VpFormat *vp_image_get_format (VpImage *image);
 uint64_t vp_image_get_cluster_size (VpImage *image); /* 0: has none */
 VpImage *vp_image_get_backing (VpImage *image);      /* borrowed, or NULL */
-VpFile *vp_image_get_file (VpImage *image);          /* borrowed */
+/* The key that this layer was opened with, borrowed, or NULL. */
+const VpSecret *vp_image_get_key (VpImage *image);
+VpFile *vp_image_get_file (VpImage *image); /* borrowed */
 /* This layer alone; clear with vp_image_info_clear (). */
 bool vp_image_get_info (VpImage *image, VpImageInfo *ret_info,
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
@@ -139,12 +141,12 @@ bool vp_image_shrink (VpImage *image, uint64_t size,
 /* One extent of the whole chain, in the words of "map --output=json". */
 typedef struct {
   uint64_t start, length;
-  unsigned depth;  /* 0: this image; else the layer that decided */
-  bool present;    /* some layer holds it */
-  bool zero;       /* reads as zeros */
-  bool data;       /* bytes are stored */
-  bool compressed; /* ... packed */
-  bool has_offset; /* these bytes can be read there as they are */
+  unsigned depth;       /* 0: this image; else the layer that decided */
+  bool present;         /* some layer holds it */
+  bool zero;            /* reads as zeros */
+  bool data;            /* bytes are stored */
+  bool compressed;      /* ... packed */
+  bool has_offset;      /* these bytes can be read there as they are */
   uint64_t offset;      /* in the file of that layer */
   const char *filename; /* of that layer; borrowed from the image */
 } VpExtent;

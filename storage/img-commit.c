@@ -83,6 +83,34 @@ parse (int argc, char **argv, Arguments *arguments)
   return vp_img_access_check (&arguments->access, arguments->format) ? -1 : 1;
 }
 
+/* What opened the base and all below it will do so again. */
+typedef struct {
+  VpOpenOptions layers[VP_MAX_CHAIN_DEPTH];
+  VpSecret *keys[VP_MAX_CHAIN_DEPTH];
+} Keys;
+
+static void
+keys_take (Keys *keys, VpImage *layer)
+{
+  for (unsigned i = 0; layer != NULL && i < VP_MAX_CHAIN_DEPTH;
+       i++, layer = vp_image_get_backing (layer)) {
+    const VpSecret *key = vp_image_get_key (layer);
+    if (key != NULL)
+      keys->keys[i] = vp_secret_new (key->id, key->data, key->len);
+    keys->layers[i].key = keys->keys[i];
+    if (i + 1 < VP_MAX_CHAIN_DEPTH && vp_image_get_backing (layer) != NULL)
+      keys->layers[i].backing = &keys->layers[i + 1];
+  }
+}
+
+static void
+keys_clear (Keys *keys)
+{
+  for (unsigned i = 0; i < VP_MAX_CHAIN_DEPTH; i++)
+    g_clear_pointer (&keys->keys[i], vp_secret_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Keys, keys_clear)
+
 /* The base again, for writing. */
 static VpImage *
 reopen_base (VpImage *image, VpImage *layer, char **ret_name, GError **error)
@@ -90,11 +118,17 @@ reopen_base (VpImage *image, VpImage *layer, char **ret_name, GError **error)
   VpOpener opener = vp_opener_person (0);
   const VpFormat *format = vp_image_get_format (layer);
   VpFileId id = vp_image_get_file (layer)->id;
+  g_auto (Keys) keys = { 0 };
 
+  keys_take (&keys, layer);
+  keys.layers[0].format = format->name;
+  keys.layers[0].flags = VP_IMAGE_WRITABLE;
+  keys.layers[0].opener = &opener;
   *ret_name = g_strdup (vp_image_get_name (layer));
   vp_image_free (vp_chain_cut (image, layer));
-  g_autoptr (VpImage) base = vp_image_open (*ret_name, format->name,
-                                            VP_IMAGE_WRITABLE, &opener, error);
+  g_autoptr (VpFile) file = vp_file_open (*ret_name, VP_FILE_WRITABLE, error);
+  g_autoptr (VpImage) base =
+      file != NULL ? vp_image_open_with (file, &keys.layers[0], error) : NULL;
   if (base == NULL)
     return NULL;
   VpFileId now = vp_image_get_file (base)->id;

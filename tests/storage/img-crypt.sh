@@ -36,6 +36,7 @@ quick=encrypt.key-secret=s,encrypt.iter-time=1
 
 head -c 300000 /dev/urandom > data.raw
 truncate -s 1M data.raw
+truncate -s 1M zero.raw
 
 # Making and reading back.
 expect 0 "fmt=qcow2 encrypt.format=luks encrypt.key-secret=s encrypt.iter-time=1 cluster_size=65536" \
@@ -115,6 +116,25 @@ expect 0 "identical" compare "${secret[@]}" --image-opts \
 expect 0 "identical" compare "${secret[@]}" --image-opts \
   driver=qcow2,file.filename=plain.qcow2,backing.driver=qcow2,backing.file.filename=e.qcow2,backing.encrypt.key-secret=s \
   driver=raw,file.filename=data.raw
+
+# commit and rebase go through keys as well.
+"$img" create -q -f qcow2 "${secret[@]}" -o encrypt.format=luks,$quick base.qcow2 1M
+"$img" create -q -f qcow2 "${secret[@]}" -o encrypt.format=aes,encrypt.key-secret=s -b base.qcow2 -F qcow2 top.qcow2
+both_named=driver=qcow2,file.filename=top.qcow2,encrypt.key-secret=s,backing.encrypt.key-secret=s
+expect 0 "" convert -n -f raw "${secret[@]}" --target-image-opts data.raw "$both_named"
+expect 0 "identical" compare "${secret[@]}" --image-opts "$both_named" driver=raw,file.filename=data.raw
+expect 0 "Image committed." commit "${secret[@]}" --image-opts "$both_named"
+expect 0 "identical" compare "${secret[@]}" --image-opts "$(named base.qcow2)" driver=raw,file.filename=data.raw
+expect 0 "" rebase "${secret[@]}" --image-opts -b '' "$both_named"
+expect 0 "identical" compare "${secret[@]}" --image-opts "$(named top.qcow2)" driver=raw,file.filename=data.raw
+expect 0 "No errors" check top.qcow2
+
+# Snapshots hold what was encrypted then.
+expect 0 "" snapshot -c one "${secret[@]}" --image-opts "$(named e.qcow2)"
+expect 0 "" convert -n -f raw "${secret[@]}" --target-image-opts zero.raw "$(named e.qcow2)"
+expect 0 "one" snapshot -l e.qcow2
+expect 0 "" snapshot -a one "${secret[@]}" --image-opts "$(named e.qcow2)"
+expect 0 "identical" compare "${secret[@]}" --image-opts "$(named e.qcow2)" driver=raw,file.filename=data.raw
 
 # Key slots.
 amend ()
