@@ -300,6 +300,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 typedef struct {
   char *filename;
+  char *shown;
   VpFileId id;
   VpImageInfo info;
 } Layer;
@@ -311,6 +312,7 @@ layer_free (gpointer data)
 
   vp_image_info_clear (&layer->info);
   g_free (layer->filename);
+  g_free (layer->shown);
   g_free (layer);
 }
 
@@ -348,6 +350,9 @@ add_layer (GPtrArray *layers, const Arguments *arguments, VpFile *file,
 
   Layer *layer = g_new0 (Layer, 1);
   layer->filename = g_strdup (vp_image_get_name (image));
+  layer->shown = layers->len == 0
+                     ? vp_img_shown_name (&arguments->access, filename, image)
+                     : g_strdup (layer->filename);
   layer->id = file->id;
   g_ptr_array_add (layers, layer);
   return vp_image_get_info (image, &layer->info, error);
@@ -390,11 +395,11 @@ print_layers (const GPtrArray *layers, const Arguments *arguments)
     const Layer *layer = g_ptr_array_index (layers, i);
     g_autofree char *full = full_backing_name (layer->filename, &layer->info);
     if (arguments->output == VP_IMG_JSON)
-      vp_img_info_to_json (json, layer->filename, &layer->info, full);
+      vp_img_info_to_json (json, layer->shown, &layer->info, full);
     else {
       if (i > 0)
         printf ("\n");
-      print_info (layer->filename, &layer->info, full);
+      print_info (layer->shown, &layer->info, full);
     }
   }
   if (arguments->chain)

@@ -69,3 +69,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (VpImgAccess, vp_img_access_clear)
 VpImage *vp_img_open (const VpImgAccess *access, const char *name,
                       const char *format, VpImageFlags flags,
                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* What to call an image that was opened by name: a path, or "json:{...}" where
+ * keys or a part of the file were named.  Caller frees. */
+char *vp_img_shown_name (const VpImgAccess *access, const char *name,
+                         VpImage *image);

@@ -106,3 +106,4 @@ vprov_img_SOURCES += storage/img-pipe.c
 vprov_img_SOURCES += storage/img-pipe.h
 vprov_img_SOURCES += storage/img-snapshot-word.c
 libvprov_image_la_SOURCES += storage/qcow2-keys.c
+vprov_img_SOURCES += storage/img-shown.c

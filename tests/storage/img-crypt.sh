@@ -231,6 +231,11 @@ if command -v qemu-img > /dev/null; then
   same_info k.qcow2
   same_info l.qcow2
   same_info --output=json l.qcow2
+  same_info "${secret[@]}" --image-opts "$(named l.qcow2)"
+  same_info "${secret[@]}" --output=json --image-opts "$(named l.qcow2)"
+  same_info --image-opts driver=raw,file.filename=data.raw,offset=512,size=1024
+  same_info --image-opts driver=qcow2,file.filename=e.qcow2
+  same_info 'json:{"driver": "qcow2", "file": {"driver": "file", "filename": "e.qcow2"}}'
   same_info e.qcow2
   same_info --output=json e.qcow2
   luks=encrypt.format=luks,$quick
