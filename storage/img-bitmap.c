@@ -107,10 +107,12 @@ parse (int argc, char **argv, Arguments *arguments)
       } else if (!vp_img_access_take (&arguments->access, c))
         return 1;
     }
-  if (optind != argc - 2)
+  if (optind != argc - 2 && arguments->actions->len > 0)
     return complain ("Expecting filename and bitmap name");
-  arguments->filename = argv[optind];
-  arguments->bitmap = argv[optind + 1];
+  if (arguments->actions->len > 0) {
+    arguments->filename = argv[optind];
+    arguments->bitmap = argv[optind + 1];
+  }
   return check_arguments (arguments);
 }
 

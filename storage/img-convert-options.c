@@ -51,8 +51,10 @@ parse_sparse (const char *text, VpImgConvert *convert)
 {
   uint64_t size;
 
-  if (!vp_parse_size (text, &size, NULL) || size % 512 != 0 ||
-      size > MAX_SPARSE) {
+  if (!vp_img_parse_number ("buffer size for sparse output", text, 0, INT64_MAX,
+                            &size))
+    return false;
+  if (size % 512 != 0 || size > MAX_SPARSE) {
     vp_img_complain ("Invalid buffer size for sparse output specified. Valid "
                      "sizes are multiples of 512 up to %u. Select 0 to disable "
                      "sparse detection (fully allocates output).",

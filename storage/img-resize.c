@@ -89,10 +89,12 @@ find_size (const char *text, uint64_t present, uint64_t *ret_size)
 {
   char sign = text[0] == '+' || text[0] == '-' ? text[0] : '\0';
   uint64_t given, size;
-  g_autoptr (GError) error = NULL;
 
-  if (!vp_parse_size (text + (sign != '\0'), &given, &error)) {
-    vp_img_complain ("%s", error->message);
+  if (!vp_parse_size (text + (sign != '\0'), &given, NULL)) {
+    vp_img_complain ("Parameter 'size' expects a non-negative number below "
+                     "2^64");
+    fprintf (stderr, "Optional suffix k, M, G, T, P or E means kilo-, mega-, "
+                     "giga-, tera-, peta-\nand exabytes, respectively.\n");
     return false;
   }
   if (sign == '-')

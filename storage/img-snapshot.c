@@ -4,6 +4,7 @@
  * delete.  The backing file is not needed for any of it and is not opened. */
 #include "config.h"
 
+#include "storage/error.h"
 #include "storage/img-names.h"
 #include "storage/img.h"
 
@@ -107,6 +108,13 @@ change (VpImage *image, const Arguments *arguments)
   if (ok)
     return 0;
   g_autofree char *printable = vp_img_printable (name);
+  if (arguments->action == 'a' &&
+      g_error_matches (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_NOT_FOUND)) {
+    vp_img_complain ("Could not apply snapshot '%s': Failed to load snapshot: "
+                     "No such file or directory",
+                     printable);
+    return 1;
+  }
   vp_img_complain ("Could not %s snapshot '%s': %s", what, printable,
                    error->message);
   return 1;

@@ -32,7 +32,7 @@ count_used (VpImage *source, uint64_t size, uint64_t unit, uint64_t *ret_used,
     if (!vp_image_map (source, offset, size - offset, &extent, error))
       return false;
     uint64_t end = offset + extent.length;
-    if (extent.data) {
+    if (extent.data && !extent.zero) {
       /* On to the end of its last unit, which is counted once. */
       end = vp_round_up (end, unit);
       used += end - vp_round_down (offset, unit);

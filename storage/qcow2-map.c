@@ -164,7 +164,10 @@ continues (const Qcow2 *q, VpRunKind kind, const Qcow2Cluster *first,
 {
   if (qcow2_subcluster_kind (next, 0) != kind || kind == VP_RUN_COMPRESSED)
     return false;
-  if (kind == VP_RUN_UNALLOCATED || kind == VP_RUN_ZERO)
+  /* A subcluster can be unallocated within a cluster that has its place. */
+  if (kind == VP_RUN_UNALLOCATED && next->has_host != first->has_host)
+    return false;
+  if (kind == VP_RUN_ZERO || !first->has_host)
     return true;
   return next->host == first->host + n * q->cluster_size &&
          next->exclusive == first->exclusive;
@@ -243,7 +246,7 @@ qcow2_map (gpointer state, uint64_t offset, uint64_t length, VpRun *ret_run,
     run.codec = q->header.compression_type ? VP_CODEC_ZSTD : VP_CODEC_DEFLATE;
     run.unit = (size_t) q->cluster_size;
     run.skip = (size_t) within;
-  } else if (kind == VP_RUN_DATA || kind == VP_RUN_ZERO_ALLOCATED) {
+  } else if (kind != VP_RUN_ZERO && first.has_host) {
     run.file = q->data;
     run.offset = first.host + within;
     run.crypt = q->crypt;

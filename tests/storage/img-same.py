@@ -6,7 +6,8 @@ images, and for the usual mistakes.
 
 Each case runs twice, in two copies of one folder, once with each tool, under
 the name "qemu-img" both times, so that not even the name differs.  Reports
-TAP; img-same.sh looks for the tools.  usage: img-same.py OURS FOLDER [WORD]
+TAP; img-same.sh looks for the tools.  VP_TEST_LONG=1: all images and cases,
+else some of both.  usage: img-same.py OURS FOLDER [WORD]
 (only cases whose command line contains WORD, with what differs in full)."""
 
 import concurrent.futures
@@ -24,6 +25,7 @@ THEIRS = shutil.which("qemu-img")
 IO = shutil.which("qemu-io")
 LONG = os.environ.get("VP_TEST_LONG", "0") not in ("", "0")
 ENV = dict(os.environ, LC_ALL="C", TZ="UTC")
+SHORT_STEP = 9  # each ninth case in the short run
 LIMIT = 20  # seconds; and memory, for they are no safe judges of odd images
 
 
@@ -32,6 +34,14 @@ DIFFER = (
     (r"^snapshot .*-f", "newer qemu-img has it too"),
     (r"^measure (--nonsense|-Z|-f$)", "they say what is wrong, and exit with 0"),
     (r"^(check|snapshot -l) .*orphan", "ours needs no backing file for that"),
+    (r"^check .*(luks|aes)", "ours needs no key for that"),
+    (r"^bench .*--object", "newer qemu-img has it too"),
+    (r"^snapshot -c x -q plain.raw", "ours says it without a number"),
+    (r"^resize plain.raw|^snapshot .*plain.raw",
+     "ours does not warn of a raw image that was guessed"),
+    (r"^resize .*7E", "ours says which clusters are too small"),
+    (r"^rebase -u -b none -f raw", "ours says first that raw has none"),
+    (r"^bitmap .*plain.raw", "ours names the file, not a node"),
 )
 
 
@@ -64,7 +74,8 @@ def plain(text):
     text = re.sub(r"disk size: \S+ \S+", "disk size: N", text)
     text = re.sub(r"Run completed in \S+", "Run completed in N", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE", text)
-    return re.sub(r"(Try '.*' for more information)", "Try", text)
+    text = re.sub(r"Image end offset: \d+", "Image end offset: N", text)
+    return re.sub(r"(Try '.*' for more information)", "Try", text).strip()
 
 
 LOOSE = ("actual-size", "date-sec", "date-nsec", "image-end-offset")
@@ -78,10 +89,27 @@ def loose(value):
     return value
 
 
-def compare_json(theirs, ours):
+def without_places(value):
+    """A map of what was made: where it lies is each maker's choice."""
+    if not isinstance(value, list) or not value or "start" not in value[0]:
+        return value
+    rows = []
+    for row in value:
+        row = {k: v for k, v in row.items() if k != "offset"}
+        kind = {k: v for k, v in row.items() if k not in ("start", "length")}
+        if rows and rows[-1][1] == kind:
+            rows[-1][0] += row["length"]
+        else:
+            rows.append([row["length"], kind])
+    return rows
+
+
+def compare_json(case, theirs, ours):
     a, b = json.loads(theirs), json.loads(ours)
     if shape(a) != shape(b):
         return f"keys and types: {shape(a)}\nours: {shape(b)}"
+    if case.layout_free:
+        a, b = without_places(a), without_places(b)
     if loose(a) != loose(b):
         return f"values: {theirs}\nours: {ours}"
     return None
@@ -92,7 +120,7 @@ def compare(case, theirs, ours):
     if theirs[0] != ours[0]:
         return f"status {theirs[0]}, ours {ours[0]}\n{theirs[2]}ours: {ours[2]}"
     if "--output=json" in case.line and theirs[1].lstrip()[:1] in ("{", "["):
-        wrong = compare_json(theirs[1], ours[1])
+        wrong = compare_json(case, theirs[1], ours[1])
         if wrong:
             return wrong
     elif theirs[0] == 0 and plain(theirs[1]) != plain(ours[1]):
@@ -109,6 +137,7 @@ class Case:
     def __init__(self, line, words=True, before=(), after=()):
         self.line, self.words = line, words
         self.before, self.after = before, after
+        self.layout_free = False
 
 
 # ---- images -----------------------------------------------------------------
@@ -131,6 +160,20 @@ def make_images(folder):
                "write -P 6 2M 100k", "discard 2M 64k")
 
     make("base.qcow2")
+    img("create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2 6M")
+    io("over.qcow2", "write -P 7 256k 64k", "write -P 8 5M 1k")
+    img("create -q -f qcow2 -b over.qcow2 -F qcow2 top.qcow2")
+    img("convert -O raw base.qcow2 plain.raw")
+    shutil.copy(folder + "/base.qcow2", folder + "/snap.qcow2")
+    img("snapshot -c first snap.qcow2")
+    img("snapshot -c 'second one' snap.qcow2")
+    io("snap.qcow2", "write -P 1 0 100k")
+    shutil.copy(folder + "/base.qcow2", folder + "/bits.qcow2")
+    img("bitmap --add bits.qcow2 one")
+    img("bitmap --add -g 128k --disable bits.qcow2 two")
+    os.mkdir(folder + "/folder")
+    if not LONG:
+        return
     make("old.qcow2", "-o compat=0.10")
     make("small.qcow2", "-o cluster_size=512", "1M", False)
     io("small.qcow2", "write -P 1 100k 100k")
@@ -141,32 +184,29 @@ def make_images(folder):
     make("meta.qcow2", "-o preallocation=metadata")
     make("data.qcow2", "-o data_file=data.bin")
     make("rawdata.qcow2", "-o data_file=rawdata.bin,data_file_raw=on", "4M")
-    img("create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2 6M")
-    io("over.qcow2", "write -P 7 256k 64k", "write -P 8 5M 1k")
-    img("create -q -f qcow2 -b over.qcow2 -F qcow2 top.qcow2")
     img("create -q -f qcow2 -u -b missing.qcow2 -F qcow2 orphan.qcow2 1M")
     img("convert -c -O qcow2 base.qcow2 packed.qcow2")
     img("convert -c -O qcow2 -o compression_type=zstd base.qcow2 zstd.qcow2")
-    img("convert -O raw base.qcow2 plain.raw")
     img("create -q -f raw empty.raw 1M")
-    shutil.copy(folder + "/base.qcow2", folder + "/snap.qcow2")
-    img("snapshot -c first snap.qcow2")
-    img("snapshot -c 'second one' snap.qcow2")
-    io("snap.qcow2", "write -P 1 0 100k")
-    shutil.copy(folder + "/base.qcow2", folder + "/bits.qcow2")
-    img("bitmap --add bits.qcow2 one")
-    img("bitmap --add -g 128k --disable bits.qcow2 two")
-    img("create -q -f qcow2 --object secret,id=k,data=abc -o "
-        "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=100 "
-        "luks.qcow2 2M")
+    make_luks(img)
     img("create -q -f qcow2 --object secret,id=k,data=abc -o "
         "encrypt.format=aes,encrypt.key-secret=k aes.qcow2 1M")
-    os.mkdir(folder + "/folder")
-    with open(folder + "/text.txt", "w") as f:
-        f.write("no image at all\n")
     with open(folder + "/short.qcow2", "wb") as f:
         f.write(b"QFI\xfb\0\0\0\3" + bytes(592))
     damage(folder)
+
+
+def make_luks(img):
+    """It measures the processor, and gives up on a busy one."""
+    for ms in (50, 100, 200, 400, 800, 2000):
+        try:
+            img("create -q -f qcow2 --object secret,id=k,data=abc -o "
+                f"encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time={ms}"
+                " luks.qcow2 2M")
+            return
+        except subprocess.CalledProcessError:
+            if ms == 2000:
+                raise
 
 
 def poke(path, offset, data):
@@ -414,7 +454,7 @@ def deeds():
     yield Case("resize base.qcow2 +1M", after=look("base.qcow2"))
     yield Case("resize --shrink base.qcow2 2M", after=look("base.qcow2"))
     yield Case("resize --preallocation=metadata base.qcow2 +1M",
-               after=look("base.qcow2"))
+               after=look("base.qcow2")[:2])
     yield Case("resize -f raw plain.raw +1M")
     yield Case("resize plain.raw +1M")
     yield Case("resize -q -f raw plain.raw 1M")
@@ -442,7 +482,8 @@ def deeds():
     yield Case("convert -O qcow2 base.qcow2 plain.raw x.qcow2",
                after=["info --output=json x.qcow2"])
     yield Case("convert -O qcow2 -B base.qcow2 -F qcow2 over.qcow2 x.qcow2",
-               after=look("x.qcow2"))
+               after=["compare over.qcow2 x.qcow2",
+                      "info --output=json x.qcow2"])
     yield Case("convert --bitmaps -O qcow2 bits.qcow2 x.qcow2",
                after=["info --output=json x.qcow2"])
     yield Case("convert -c -O qcow2 base.qcow2 x.qcow2",
@@ -537,12 +578,21 @@ def run_case(number, case, ours, top, shared):
             return "skip", "means to differ: " + why
     for (line, theirs), (_, our) in pairs:
         part = Case(line, case.words if line == case.line else False)
+        part.layout_free = line != case.line
         wrong = compare(part, theirs, our)
         if wrong and "is not supported yet" in our[2]:
             return "skip", our[2]
         if wrong:
             return line if line != case.line else "", wrong
     return None
+
+
+def has_images(case, folder):
+    """In the short run not all images are made."""
+    rare = set(GOOD + HARD + ["luks", "aes", "orphan", "empty"]) - {"base"}
+    words = re.findall(r"([a-z0-9]+)\.(?:qcow2|raw)", case.line)
+    return all(os.path.exists(f"{folder}/{word}.qcow2")
+               for word in words if word in rare)
 
 
 def main():
@@ -558,6 +608,9 @@ def main():
     cases = [(c, True) for c in looks()] + [(c, True) for c in mistakes()]
     cases += [(c, False) for c in deeds()]
     cases = [(c, s) for c, s in cases if only in c.line]
+    if not LONG:
+        there = [c for c in cases if has_images(c[0], top + "/images")]
+        cases = there[::SHORT_STEP]
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
     jobs = [pool.submit(run_case, i, c, ours, top, s)
             for i, (c, s) in enumerate(cases)]

@@ -161,7 +161,7 @@ silent resize -q b.qcow2 20M
 silent check -q b.qcow2
 expect 1 "New image size must be positive" resize b.qcow2 -1G
 expect 1 "New image size must be positive" resize b.qcow2 0
-expect 1 "Invalid size" resize b.qcow2 +1Q
+expect 1 "Parameter 'size' expects a non-negative number" resize b.qcow2 +1Q
 expect 1 "b.qcow2: " resize b.qcow2 +7E
 expect 1 "Not enough arguments" resize b.qcow2
 expect 1 "Invalid preallocation mode 'odd'" resize --preallocation=odd b.qcow2 +1M
