@@ -28,6 +28,7 @@ extern const VpImgVerb vp_img_verb_amend;
 extern const VpImgVerb vp_img_verb_bench;
 extern const VpImgVerb vp_img_verb_bitmap;
 extern const VpImgVerb vp_img_verb_check;
+extern const VpImgVerb vp_img_verb_checksum;
 extern const VpImgVerb vp_img_verb_commit;
 extern const VpImgVerb vp_img_verb_compare;
 extern const VpImgVerb vp_img_verb_convert;

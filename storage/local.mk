@@ -87,7 +87,8 @@ vprov_img_SOURCES += storage/img-names.c storage/img-names.h \
 	storage/json-read.c storage/json-read.h
 
 vprov_img_SOURCES += storage/img-progress.c
-vprov_img_SOURCES += storage/img-bench.c storage/img-facts.c \
+vprov_img_SOURCES += storage/img-bench.c storage/img-checksum.c \
+	storage/img-facts.c \
 	storage/img-facts.h
 libvprov_image_la_SOURCES += storage/crypt.c storage/crypt.h storage/luks.c \
 	storage/luks.h storage/luks-header.c storage/luks-header.h

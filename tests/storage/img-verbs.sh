@@ -50,9 +50,6 @@ for verb in amend bench check commit compare convert create dd info map measure 
   rebase resize snapshot; do
   expect 0 "usage: vprov-img $verb " $verb --help
 done
-for verb in checksum; do
-  expect 1 "$verb is not supported yet" $verb x
-done
 expect 1 "worker is started by the daemon" worker
 
 # The name it is called by.
@@ -227,6 +224,18 @@ expect 0 "Offset          Length          Mapped to       File" map c.qcow2
 expect 0 '"start": 0, "length": ' map --output=json c.qcow2
 expect 0 '[{ "start": 1048576, "length": 65536, ' map --output=json -s 1M -l 64k c.qcow2
 expect 1 "Expecting one image file name" map
+
+# checksum
+"$img" checksum data.raw | cut -d' ' -f1 > sum.raw
+"$img" checksum -m 1 c.qcow2 | cut -d' ' -f1 > sum.qcow2
+[ "$(wc -c < sum.raw)" = 65 ] && cmp -s sum.raw sum.qcow2
+ok $? "a raw and a qcow2 image of the same bytes have one checksum"
+expect 0 "$(cat sum.raw)  data.raw" checksum -f raw data.raw
+expect 0 "\"checksum\": \"$(cat sum.raw)\"" checksum --output=json c.qcow2
+expect 1 "Could not open 'none'" checksum none
+expect 1 "--safe guesses no format" checksum --safe c.qcow2
+expect 1 "Could not open backing file" checksum --safe -f qcow2 o.qcow2
+expect 1 "does not go with --output=json" checksum -p --output=json c.qcow2
 
 # bench
 expect 0 "Sending 10 read requests, 4096 bytes each, 64 in parallel (starting at offset 0, step size 4096)" bench -c 10 c.qcow2
