@@ -21,8 +21,10 @@ dist_dbusinterface_DATA = daemon/org.vprovd1.xml
 
 # Completion files bear the name of their command.
 bashcompletiondir = $(datadir)/bash-completion/completions
-EXTRA_DIST += etc/vprovctl.bash
-bashcompletion_DATA = etc/vprovctl
-CLEANFILES += etc/vprovctl
+EXTRA_DIST += etc/vprovctl.bash etc/vprov-img.bash
+bashcompletion_DATA = etc/vprovctl etc/vprov-img
+CLEANFILES += etc/vprovctl etc/vprov-img
 etc/vprovctl: etc/vprovctl.bash
 	$(AM_V_GEN)$(MKDIR_P) etc && cp $(top_srcdir)/etc/vprovctl.bash $@
+etc/vprov-img: etc/vprov-img.bash
+	$(AM_V_GEN)$(MKDIR_P) etc && cp $(top_srcdir)/etc/vprov-img.bash $@

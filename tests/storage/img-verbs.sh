@@ -252,6 +252,33 @@ expect 1 "only available in write tests" bench --flush-interval=8 w.qcow2
 expect 1 "can't be smaller than depth" bench -w --flush-interval=8 w.qcow2
 expect 1 "Invalid step_size specified." bench -S x w.qcow2
 
+# Completion offers what help lists.
+if command -v bash > /dev/null; then
+  complete () {
+    PATH="$(dirname "$img"):$PATH" bash -c '. "$0/etc/vprov-img.bash"
+      COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+      _vprov_img 2> /dev/null
+      echo "${COMPREPLY[*]}"' "${VP_SRCDIR:-.}" "$@"
+  }
+  case $VP_SRCDIR in /*) : ;; *) VP_SRCDIR= ;; esac
+  if [ -n "$VP_SRCDIR" ]; then
+    [ "$(complete vprov-img chec)" = "check checksum" ] &&
+      complete vprov-img info -- | grep -q -e "--backing-chain.*--header" &&
+      [ "$(complete vprov-img create -f '')" = "raw qcow2" ]
+    ok $? "completion offers verbs, options and formats"
+  fi
+fi
+
+# SIGUSR1 asks how far it has come; it is waiting already when we begin.
+if command -v python3 > /dev/null; then
+  python3 -c 'import os, signal, sys
+signal.pthread_sigmask (signal.SIG_BLOCK, [signal.SIGUSR1])
+os.kill (os.getpid (), signal.SIGUSR1)
+os.execv (sys.argv[1], sys.argv[1:])' "$img" convert -O qcow2 data.raw u.qcow2 > out 2> err
+  [ $? -eq 0 ] && [ ! -s out ] && grep -qE '^    \([0-9.]+/100%\)$' err
+  ok $? "SIGUSR1 is answered on the standard error"
+fi
+
 # A disk that is full says so.
 if [ -w /dev/full ]; then
   "$img" info a.qcow2 > /dev/full 2> err
