@@ -36,3 +36,13 @@ check-system: all
 .PHONY: check-long
 check-long: all
 	VP_TEST_LONG=1 $(MAKE) check TESTS='$(LONG_TESTS)'
+
+# Line coverage of the image engine by "make check" ("VP_TEST_LONG=1 make
+# coverage": by the long runs), in a tree that was configured with
+# --enable-gcov.
+EXTRA_DIST += tests/coverage.sh
+.PHONY: coverage
+coverage: all
+	find . -name '*.gcda' -exec rm -f {} +
+	-$(MAKE) check TESTS='$(filter tests/storage/%,$(TESTS))'
+	$(SHELL) $(srcdir)/tests/coverage.sh storage
