@@ -205,10 +205,10 @@ load_extensions (Qcow2 *q, const uint8_t *head, size_t len, GError **error)
     uint32_t ext_len = vp_be32_get (head + at + 4);
     at += 8;
     q->extensions_end = at;
-    if (type == QCOW2_EXT_END)
-      return true;
     if (!vp_range_ok (at, ext_len, end))
       return qcow2_corrupt (q, error, "Header extension too large");
+    if (type == QCOW2_EXT_END)
+      return true;
     if (!load_extension (q, type, head + at, ext_len, error))
       return false;
     at += vp_round_up (ext_len, 8);

@@ -18,6 +18,7 @@ typedef struct {
   uint8_t *bytes;
   uint64_t size, capacity, limit;
   unsigned fail_at, count;
+  unsigned fail_read_at, n_reads;
   bool forever, failed;
   unsigned clones;
   bool may_clone;
@@ -113,6 +114,13 @@ fake_read (VpFile *file, uint64_t offset, void *buffer, size_t len,
       offset + len > fake->bad_offset) {
     g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_IO,
                  "%s: a read was made to fail", fake->parent.name);
+    return false;
+  }
+  if (fake->fail_read_at > 0 && ++fake->n_reads == fake->fail_read_at) {
+    fake->failed = true;
+    g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_IO,
+                 "%s: read %u was made to fail", fake->parent.name,
+                 fake->n_reads);
     return false;
   }
   size_t have =
@@ -338,6 +346,15 @@ fake_file_fail_reads (VpFile *file, uint64_t offset, uint64_t length)
 {
   ((FakeFile *) file)->bad_offset = offset;
   ((FakeFile *) file)->bad_length = length;
+}
+
+void
+fake_file_fail_read (VpFile *file, unsigned nth)
+{
+  FakeFile *fake = (FakeFile *) file;
+  fake->fail_read_at = nth;
+  fake->n_reads = 0;
+  fake->failed = false;
 }
 
 unsigned

@@ -32,6 +32,8 @@ void fake_file_fail (VpFile *file, unsigned nth, bool forever);
 void fake_file_fail_reads (VpFile *file, uint64_t offset, uint64_t length);
 /* So many times it lets itself be a clone of another fake file. */
 void fake_file_set_clones (VpFile *file, unsigned clones);
+/* The nth read from now on fails; 0: none. */
+void fake_file_fail_read (VpFile *file, unsigned nth);
 /* Changes seen since fake_file_fail (). */
 unsigned fake_file_count (VpFile *file);
 bool fake_file_has_failed (VpFile *file);

@@ -146,6 +146,12 @@ LONG_TESTS += tests/storage/test-hostile
 tests_storage_test_hostile_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_hostile_LDADD = $(engine_ldadd)
 
+check_PROGRAMS += tests/storage/test-read-error
+TESTS += tests/storage/test-read-error
+LONG_TESTS += tests/storage/test-read-error
+tests_storage_test_read_error_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_read_error_LDADD = $(engine_ldadd)
+
 check_PROGRAMS += tests/storage/test-fuzz
 TESTS += tests/storage/test-fuzz
 LONG_TESTS += tests/storage/test-fuzz
