@@ -79,7 +79,7 @@ head -c 4M /dev/urandom > base
 for cs in 64k ${VP_TEST_LONG:+4k}; do
   options=amend,cluster_size=$cs
   rm -f disk
-  "$img" create -q -f qcow2 -o cluster_size=$cs -b base -F raw disk
+  "$img" create -q -f qcow2 -o cluster_size="$cs" -b base -F raw disk
   put 1 100k 1M
   theirs qemu-io -c "write -z 2M 1M" -c "write -z -u 512k 128k" disk > /dev/null
   keep one
