@@ -6,12 +6,14 @@
 #include "storage/img-target.h"
 
 #include "storage/autofd.h"
+#include "storage/error.h"
 #include "storage/img-pipe.h"
 #include "storage/img.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,6 +72,14 @@ vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
       !format->check_create (&wanted, error))
     return false;
   if (wanted.data_name != NULL) {
+    /* The image may not have its name yet, so that this is about names. */
+    g_autofree char *one = g_canonicalize_filename (target->path, NULL);
+    g_autofree char *other = g_canonicalize_filename (wanted.data_name, NULL);
+    if (strcmp (one, other) == 0) {
+      g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                           "the image and its data file are one file");
+      return false;
+    }
     data = vp_image_make_data_file (&opener, target->path, wanted.data_name,
                                     error);
     if (data == NULL)

@@ -223,3 +223,6 @@ TESTS += tests/storage/test-layers
 tests_storage_test_layers_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_layers_LDADD = $(engine_ldadd)
 LONG_TESTS += tests/storage/test-layers
+
+dist_check_SCRIPTS += tests/storage/img-subclusters.sh
+TESTS += tests/storage/img-subclusters.sh
