@@ -449,3 +449,10 @@ fake_gate_add (FakeGate *gate, VpFile *file)
 {
   g_hash_table_replace (gate->files, file->name, vp_file_ref (file));
 }
+
+void
+fake_gate_add_as (FakeGate *gate, const char *name, VpFile *file)
+{
+  g_hash_table_replace (gate->files, (gpointer) g_intern_string (name),
+                        vp_file_ref (file));
+}

@@ -59,3 +59,4 @@ typedef struct {
 void fake_gate_init (FakeGate *gate);
 void fake_gate_clear (FakeGate *gate);
 void fake_gate_add (FakeGate *gate, VpFile *file); /* by its name; a ref */
+void fake_gate_add_as (FakeGate *gate, const char *name, VpFile *file);

@@ -226,3 +226,8 @@ LONG_TESTS += tests/storage/test-layers
 
 dist_check_SCRIPTS += tests/storage/img-subclusters.sh
 TESTS += tests/storage/img-subclusters.sh
+
+check_PROGRAMS += tests/storage/test-subcluster
+TESTS += tests/storage/test-subcluster
+tests_storage_test_subcluster_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_subcluster_LDADD = $(engine_ldadd)
