@@ -451,7 +451,7 @@ static const Hostile hostiles[] = {
   { "snapshot-names", 14, REFUSED, snapshot_names },
   { "snapshot-l1-huge", 14, CORRUPT, snapshot_l1_huge },
   { "snapshot-l1-odd", 14, CORRUPT, snapshot_l1_odd },
-  { "extension-length", 15, REFUSED, NULL, 116, X4 (0x7fffffff) },
+  { "extension-length", 15, REFUSED, NULL, 112, X8 (0x6803f8577fffffff) },
   { "bitmaps", 15, CORRUPT, bitmaps },
   { "packed-bomb", 16, CORRUPT, packed_bomb },
   { "packed-past-end", 16, CORRUPT, NULL, L2, X8 (0x7fffffffffffffff) },
