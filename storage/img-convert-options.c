@@ -37,6 +37,7 @@ static const struct option long_options[] = {
   { "oob", no_argument, NULL, 'W' },
   { "copy-range-offloading", no_argument, NULL, 'C' },
   { "compress", no_argument, NULL, 'c' },
+  { "compress-level", required_argument, NULL, 'L' },
   { "snapshot", required_argument, NULL, 'l' },
   { "rate-limit", required_argument, NULL, 'r' },
   { "target-image-opts", no_argument, NULL, TARGET_IMAGE_OPTS },
@@ -82,6 +83,20 @@ parse_coroutines (const char *text, VpImgConvert *convert)
   return true;
 }
 
+static bool
+parse_level (const char *text, VpImgConvert *convert)
+{
+  if (strcmp (text, "narrow") == 0)
+    convert->level = VP_CODEC_LEVEL_NARROW;
+  else if (text[0] >= '1' && text[0] <= '9' && text[1] == '\0')
+    convert->level = text[0] - '0';
+  else {
+    vp_img_complain ("Invalid compression level '%s': 1 to 9, or narrow", text);
+    return false;
+  }
+  return true;
+}
+
 /* One that takes a word; the exit status, -1 where it is fine, -2 where it is
  * none of these. */
 static int
@@ -103,6 +118,7 @@ take_word (int c, VpImgConvert *convert)
                : 1;
   case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
   case 'T': return vp_img_parse_cache (optarg, "source cache") ? -1 : 1;
+  case 'L': return parse_level (optarg, convert) ? -1 : 1;
   case 'm': return parse_coroutines (optarg, convert) ? -1 : 1;
   default: return -2;
   }

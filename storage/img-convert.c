@@ -141,6 +141,7 @@ copy (const VpImgConvert *convert, const GPtrArray *sources, VpImage *target,
   Watch watch;
 
   options->compress = convert->compress;
+  options->level = convert->level;
   options->rate = convert->rate;
   options->threads = convert->threads;
   options->keep_rest = true;
@@ -376,6 +377,8 @@ const VpImgVerb vp_img_verb_convert = {
   "  -B, --backing=file        backing file of the target, with\n"
   "  -F, --backing-format=fmt  its format\n"
   "  -c, --compress            pack what shrinks\n"
+  "      --compress-level=n    1 (quick) to 9 (small), or 'narrow': zlib for\n"
+  "                            readers that keep no more than 4 KiB\n"
   "  -l, --snapshot=snapshot   a snapshot of the source: its name or id, or\n"
   "                            snapshot.id=...,snapshot.name=...\n"
   "  -n, --no-create           write into an image that is there; what it has\n"

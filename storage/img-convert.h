@@ -17,6 +17,7 @@ typedef struct {
   VpImgProgressKind progress;
   uint64_t sparse_size, rate; /* as VpCopyOptions has them */
   unsigned threads;
+  int level; /* codec.h */
   bool quiet, no_create, target_is_zero, target_image_opts, compress, offload;
   bool bitmaps, skip_broken, salvage, sparse_given;
 } VpImgConvert;

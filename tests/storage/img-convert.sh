@@ -24,6 +24,13 @@ for o in compression_type=zlib compression_type=zstd cluster_size=2M cluster_siz
 done
 [ "$(stat -c %s packed.qcow2)" -lt 6000000 ]; ok $? "zeros take no room"
 
+# Smaller, or for narrow readers.
+for level in 9 narrow; do
+  silent convert -c --compress-level=$level -f raw -O qcow2 data.raw packed.qcow2
+  expect 0 "Images are identical." compare -f raw data.raw packed.qcow2
+done
+expect 1 "1 to 9, or narrow" convert -c --compress-level=0 -f raw data.raw x
+
 # Pipes.
 "$img" convert -f raw -O qcow2 - fifo.qcow2 < data.raw > scratch/out 2>&1
 expect 0 "Images are identical." compare -f raw data.raw fifo.qcow2
