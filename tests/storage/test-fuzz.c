@@ -213,6 +213,9 @@ add_theirs (GPtrArray *seeds)
     g_autofree char *bytes = NULL;
     gsize len = 0;
     int status = -1;
+    /* Keys take their time. */
+    if (strcmp (theirs[i][0], "luks") == 0 && !test_rounds (0, 1))
+      continue;
     g_assert_true (g_spawn_sync (NULL, (char **) argv, NULL,
                                  G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL,
                                  &status, NULL));
