@@ -382,7 +382,7 @@ test_create_grow_info (Fixture *f, gconstpointer data)
 
   f->call.size = 16 * MIB;
   g_assert_false (run (f, &error));
-  g_assert_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED);
+  g_assert_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE);
 }
 
 static void
