@@ -26,6 +26,8 @@ enum { PERM_READ = 0, PERM_WRITE = 1, PERM_RESIZE = 3, N_PERMS = 5 };
 #define LOCK_SHARED_BASE 200
 
 #define ZERO_CHUNK       ((size_t) 1 << 20)
+/* The page cache holds about that much of a file that is not to fill it. */
+#define CACHE_STEP (8 << 20)
 
 typedef struct {
   VpFile parent;
@@ -93,10 +95,46 @@ vp_file_ref (VpFile *file)
 }
 
 void
+vp_file_add_caching (VpFile *file, VpFileCaching caching)
+{
+  file->caching |= caching;
+}
+
+static void
+drop_cache (VpFile *file)
+{
+  g_atomic_int_set (&file->moved, 0);
+  if (file->caching & VP_FILE_CACHE_DROP && file->class->drop_cache)
+    file->class->drop_cache (file);
+}
+
+/* So many bytes have gone through the page cache. */
+static void
+count_moved (VpFile *file, uint64_t length)
+{
+  if (!(file->caching & VP_FILE_CACHE_DROP))
+    return;
+  int more = (int) MIN (length, CACHE_STEP);
+  if (g_atomic_int_add (&file->moved, more) >= CACHE_STEP - more)
+    drop_cache (file);
+}
+
+/* A change has been made. */
+static bool
+settle (VpFile *file, uint64_t length, GError **error)
+{
+  if (file->caching & VP_FILE_CACHE_THROUGH)
+    return vp_file_flush (file, error);
+  count_moved (file, length);
+  return true;
+}
+
+void
 vp_file_unref (VpFile *file)
 {
   if (!file || !g_atomic_int_dec_and_test (&file->n_refs))
     return;
+  drop_cache (file);
   if (file->class->close)
     file->class->close (file);
   g_free (file->name);
@@ -111,7 +149,10 @@ vp_file_read (VpFile *file, uint64_t offset, void *buffer, size_t len,
     return true;
   if (!check_range (file, offset, len, error))
     return false;
-  return file->class->read (file, offset, buffer, len, error);
+  if (!file->class->read (file, offset, buffer, len, error))
+    return false;
+  count_moved (file, len);
+  return true;
 }
 
 bool
@@ -122,7 +163,8 @@ vp_file_write (VpFile *file, uint64_t offset, const void *buffer, size_t len,
     return true;
   if (!check_writable (file, offset, len, error))
     return false;
-  return file->class->write (file, offset, buffer, len, error);
+  return file->class->write (file, offset, buffer, len, error) &&
+         settle (file, len, error);
 }
 
 static bool
@@ -170,9 +212,10 @@ vp_file_zero (VpFile *file, uint64_t offset, uint64_t length, bool unmap,
   if (offset < size &&
       !zero_inside (file, offset, MIN (length, size - offset), unmap, error))
     return false;
-  if (offset + length <= size)
-    return true;
-  return file->class->truncate (file, offset + length, error);
+  if (offset + length > size &&
+      !file->class->truncate (file, offset + length, error))
+    return false;
+  return settle (file, length, error);
 }
 
 void
@@ -212,7 +255,9 @@ bool
 vp_file_clone (VpFile *file, uint64_t offset, VpFile *from,
                uint64_t from_offset, uint64_t length)
 {
+  /* What is to be flushed at once has to pass through here. */
   return length > 0 && file != from && file->class == from->class &&
+         !(file->caching & VP_FILE_CACHE_THROUGH) &&
          (offset | from_offset | length) % VP_FILE_CLONE_UNIT == 0 &&
          check_writable (file, offset, length, NULL) && file->class->clone &&
          file->class->clone (file, offset, from, from_offset, length);
@@ -223,7 +268,7 @@ vp_file_truncate (VpFile *file, uint64_t size, GError **error)
 {
   if (!check_writable (file, 0, size, error))
     return false;
-  return file->class->truncate (file, size, error);
+  return file->class->truncate (file, size, error) && settle (file, 0, error);
 }
 
 bool
@@ -231,8 +276,12 @@ vp_file_flush (VpFile *file, GError **error)
 {
   if (!check_writable (file, 0, 0, error))
     return false;
-  if (file->class->flush (file, error))
+  if (file->caching & VP_FILE_CACHE_UNSAFE)
     return true;
+  if (file->class->flush (file, error)) {
+    drop_cache (file);
+    return true;
+  }
   /* The kernel may have dropped the pages and forgotten the fault: a second
    * fsync would succeed and prove nothing. */
   g_atomic_int_set (&file->broken, 1);
@@ -425,6 +474,14 @@ posix_get_used (VpFile *file, uint64_t *ret_used, GError **error)
   return true;
 }
 
+/* What is dirty is only begun to be written: to wait for it here would take a
+ * fault from the flush that is to tell of it. */
+static void
+posix_drop_cache (VpFile *file)
+{
+  (void) posix_fadvise (((PosixFile *) file)->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 static void
 posix_close (VpFile *file)
 {
@@ -474,6 +531,7 @@ static const VpFileClass posix_class = {
   .get_size = posix_get_size,
   .extent = posix_extent,
   .get_used = posix_get_used,
+  .drop_cache = posix_drop_cache,
   .close = posix_close,
 };
 

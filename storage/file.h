@@ -27,6 +27,14 @@ typedef enum {
   VP_FILE_CREATE = 1 << 2,  /* by path: make it where it is missing */
 } VpFileFlags;
 
+/* What becomes of the kernel's page cache, and how often bytes are made to
+ * last.  Zero: the kernel's choice, and as often as asked. */
+typedef enum {
+  VP_FILE_CACHE_DROP = 1 << 0,    /* given back every few MiB */
+  VP_FILE_CACHE_THROUGH = 1 << 1, /* every change is flushed at once */
+  VP_FILE_CACHE_UNSAFE = 1 << 2,  /* never flushed: a power cut costs all */
+} VpFileCaching;
+
 typedef struct {
   uint64_t device, inode;
 } VpFileId;
@@ -60,6 +68,9 @@ typedef struct {
   bool (*clone) (VpFile *file, uint64_t offset, VpFile *from,
                  uint64_t from_offset, uint64_t length);
   bool (*may_clone) (VpFile *file, VpFile *from);
+  /* Gives clean pages of the page cache back and begins to write the others.
+   * A hint, and optional. */
+  void (*drop_cache) (VpFile *file);
   void (*close) (VpFile *file); /* frees what init made, not the file */
 } VpFileClass;
 
@@ -73,6 +84,8 @@ struct VpFile {
   int broken;     /* a flush has failed; atomic */
   bool has_id;
   VpFileId id;
+  VpFileCaching caching;
+  int moved; /* bytes since the cache was dropped; atomic */
 };
 
 /* G_FILE_ERROR; VP_IMAGE_ERROR_IN_USE for a lock; VP_IMAGE_ERROR_USAGE where
@@ -84,6 +97,8 @@ VpFile *vp_file_open (const char *path, VpFileFlags flags,
 VpFile *vp_file_open_fd (int fd, const char *name, VpFileFlags flags,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 VpFile *vp_file_ref (VpFile *file);
+/* In addition to what was chosen before; before other threads use it. */
+void vp_file_add_caching (VpFile *file, VpFileCaching caching);
 void vp_file_unref (VpFile *file);
 
 bool vp_file_read (VpFile *file, uint64_t offset, void *buffer, size_t len,

@@ -534,6 +534,16 @@ vp_image_get_key (VpImage *image)
   return image->key;
 }
 
+void
+vp_image_add_caching (VpImage *image, VpFileCaching caching)
+{
+  for (; image != NULL; image = vp_image_get_backing (image)) {
+    vp_file_add_caching (image->file, caching);
+    if (image->data_file != NULL)
+      vp_file_add_caching (image->data_file, caching);
+  }
+}
+
 VpFile *
 vp_image_get_file (VpImage *image)
 {

@@ -101,6 +101,8 @@ VpImage *vp_image_get_backing (VpImage *image);      /* borrowed, or NULL */
 /* The key that this layer was opened with, borrowed, or NULL. */
 const VpSecret *vp_image_get_key (VpImage *image);
 VpFile *vp_image_get_file (VpImage *image); /* borrowed */
+/* For its file and its data file, and for those of all layers below. */
+void vp_image_add_caching (VpImage *image, VpFileCaching caching);
 /* This layer alone; clear with vp_image_info_clear (). */
 bool vp_image_get_info (VpImage *image, VpImageInfo *ret_info,
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -50,7 +50,9 @@ take_option (int c, Arguments *arguments)
   case 'f': arguments->format = optarg; break;
   case 'o': vp_img_split_options (arguments->pairs, optarg); break;
   case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
-  case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
+  case 't':
+    return vp_img_parse_cache (optarg, "cache", &arguments->access.caching) ? -1
+                                                                            : 1;
   case FORCE: arguments->force = true; break;
   case PROGRESS:
     return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
@@ -296,7 +298,10 @@ const VpImgVerb vp_img_verb_amend = {
   "  -o, --options=options  what is to be different; '-o help' lists it\n"
   "  -f, --format=fmt       format of the image; guessed without\n"
   "      --force            also what takes the last key away\n"
-  "  -t, --cache=mode       accepted; the page cache is used\n"
+  "  -t, --cache=mode       writeback; writethrough and directsync: each "
+  "write\n"
+  "                         is flushed; unsafe: none is; none, directsync:\n"
+  "                         the page cache is given back\n"
   "  -p, --progress[=json]  show how far it has come\n"
   "  -q, --quiet            not that\n"
   "      --object=object    a secret that an option names\n"

@@ -258,12 +258,11 @@ parse_aio (const char *text, Arguments *arguments)
 static bool
 parse_cache (const char *text, Arguments *arguments)
 {
-  if (!vp_img_is_cache_mode (text)) {
+  if (!vp_img_find_cache (text, &arguments->access.caching)) {
     vp_img_complain ("Invalid cache mode");
     return false;
   }
-  arguments->direct = strcmp (text, "none") == 0 || strcmp (text, "off") == 0 ||
-                      strcmp (text, "directsync") == 0;
+  arguments->direct = arguments->access.caching & VP_FILE_CACHE_DROP;
   return true;
 }
 
@@ -368,7 +367,7 @@ const VpImgVerb vp_img_verb_bench = {
   "      --image-opts         filename is driver=...,file.filename=...\n"
   "  -s, --buffer-size=size      bytes of a request (4k)\n"
   "  -S, --step-size=size        from one to the next; the buffer's size\n"
-  "  -t, --cache=mode            checked; the page cache is used\n"
+  "  -t, --cache=mode            as convert's -t\n"
   "  -w, --write                 write instead of reading\n"
   "  -U, --force-share           look at no lock\n"
   "Exit status: 0 done, 1 failed\n"

@@ -149,7 +149,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
         return false;
       break;
     case 'T':
-      if (!vp_img_parse_cache (optarg, "source cache"))
+      if (!vp_img_parse_cache (optarg, "source cache",
+                               &arguments->access.caching))
         return false;
       break;
     case 'O':
@@ -288,7 +289,8 @@ const VpImgVerb vp_img_verb_check = {
   "      --object=secret,...  a key that --image-opts names\n"
   "      --image-opts         filename is driver=...,file.filename=...\n"
   "      --output=ofmt      'human' or 'json'\n"
-  "  -T, --cache=mode       accepted; the page cache is used\n"
+  "  -T, --cache=mode       as convert's -t: for repairs; none, directsync:\n"
+  "                         the page cache is given back\n"
   "  -U, --force-share      look at no lock\n"
   "      --safe             for images of strangers: needs -f, opens nothing\n"
   "                         that the image names\n"

@@ -39,7 +39,9 @@ take_option (int c, Arguments *arguments)
   case 'O': return vp_img_parse_output (optarg, &arguments->output);
   case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; return true;
   case 'P': return vp_img_parse_progress (optarg, &arguments->progress);
-  case 'T': return vp_img_parse_cache (optarg, "source cache");
+  case 'T':
+    return vp_img_parse_cache (optarg, "source cache",
+                               &arguments->access.caching);
   default: return vp_img_access_take (&arguments->access, c);
   }
 }
@@ -130,7 +132,7 @@ const VpImgVerb vp_img_verb_checksum = {
   "      --output=ofmt        'human' or 'json'\n"
   "  -m, --parallel=threads   so many threads; one for each processor without\n"
   "  -p, --progress[=json]    show how far it has come\n"
-  "  -T, --cache=mode         checked; the page cache is used\n"
+  "  -T, --cache=mode         none, directsync: the page cache is given back\n"
   "  -U, --force-share        look at no lock\n"
   "      --safe               for images of strangers: needs -f, opens\n"
   "                           nothing that the image names\n"

@@ -55,7 +55,9 @@ take_option (int c, Arguments *arguments)
     arguments->keep_top = true;
     break;
   case 'd': arguments->keep_top = true; break;
-  case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
+  case 't':
+    return vp_img_parse_cache (optarg, "cache", &arguments->access.caching) ? -1
+                                                                            : 1;
   case 'r':
     return vp_img_parse_number ("rate limit", optarg, 0, INT64_MAX,
                                 &arguments->rate)
@@ -113,7 +115,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Keys, keys_clear)
 
 /* The base again, for writing. */
 static VpImage *
-reopen_base (VpImage *image, VpImage *layer, char **ret_name, GError **error)
+reopen_base (const Arguments *arguments, VpImage *image, VpImage *layer,
+             char **ret_name, GError **error)
 {
   VpOpener opener = vp_opener_person (0);
   const VpFormat *format = vp_image_get_format (layer);
@@ -131,6 +134,7 @@ reopen_base (VpImage *image, VpImage *layer, char **ret_name, GError **error)
       file != NULL ? vp_image_open_with (file, &keys.layers[0], error) : NULL;
   if (base == NULL)
     return NULL;
+  vp_image_add_caching (base, arguments->access.caching);
   VpFileId now = vp_image_get_file (base)->id;
   if (now.device != id.device || now.inode != id.inode) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_IN_USE,
@@ -146,7 +150,8 @@ commit (const Arguments *arguments, VpImage *image, VpImage *layer)
   g_autoptr (GError) error = NULL;
   g_autofree char *name = NULL;
   VpImgProgress progress;
-  g_autoptr (VpImage) base = reopen_base (image, layer, &name, &error);
+  g_autoptr (VpImage) base =
+      reopen_base (arguments, image, layer, &name, &error);
 
   if (base == NULL)
     return vp_img_fail_open (name, error, 1);
@@ -210,7 +215,10 @@ const VpImgVerb vp_img_verb_commit = {
   "  -d, --drop             do not empty the image afterwards: it is to be\n"
   "                         deleted\n"
   "  -r, --rate-limit=rate  bytes a second at most\n"
-  "  -t, --cache=mode       accepted; all is flushed in any case\n"
+  "  -t, --cache=mode       writeback; writethrough and directsync: each "
+  "write\n"
+  "                         is flushed; unsafe: none is; none, directsync:\n"
+  "                         the page cache is given back\n"
   "  -p, --progress[=json]  show how far it has come\n"
   "  -q, --quiet            say nothing\n"
   "      --object=secret,.. a key that --image-opts names\n"

@@ -49,7 +49,8 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
     case 'f': arguments->formats[0] = optarg; break;
     case 'F': arguments->formats[1] = optarg; break;
     case 'T':
-      if (!vp_img_parse_cache (optarg, "source cache")) {
+      if (!vp_img_parse_cache (optarg, "source cache",
+                               &arguments->access.caching)) {
         *ret_status = STATUS_OPEN;
         return false;
       }
@@ -149,7 +150,8 @@ const VpImgVerb vp_img_verb_compare = {
   "  -q, --quiet            only the exit status\n"
   "      --object=secret,...  a key that --image-opts names\n"
   "      --image-opts         filenames are driver=...,file.filename=...\n"
-  "  -T, --cache=mode       accepted; the page cache is used\n"
+  "  -T, --cache=mode       none, directsync: the page cache is given back;\n"
+  "                         writeback, writethrough, unsafe: it is not\n"
   "  -U, --force-share      look at no lock\n"
   "  -p, --progress[=json]  show how far it has come\n"
   "Exit status: 0 equal, 1 not equal, 2 cannot open, 4 cannot read\n"

@@ -116,8 +116,13 @@ take_word (int c, VpImgConvert *convert)
                                 &convert->rate)
                ? -1
                : 1;
-  case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
-  case 'T': return vp_img_parse_cache (optarg, "source cache") ? -1 : 1;
+  case 't':
+    return vp_img_parse_cache (optarg, "cache", &convert->target_caching) ? -1
+                                                                          : 1;
+  case 'T':
+    return vp_img_parse_cache (optarg, "source cache", &convert->access.caching)
+               ? -1
+               : 1;
   case 'L': return parse_level (optarg, convert) ? -1 : 1;
   case 'm': return parse_coroutines (optarg, convert) ? -1 : 1;
   default: return -2;

@@ -240,6 +240,7 @@ convert_into_new (const VpImgConvert *convert, const VpFormat *format,
     vp_img_complain ("%s: source and target are one file", convert->target);
     return 1;
   }
+  file.caching = convert->target_caching;
   vp_img_options_apply (convert->pairs, file.fd);
   VpOpener opener = vp_opener_person (0);
   g_autoptr (VpImage) target =
@@ -261,7 +262,8 @@ static VpImage *
 open_target (const VpImgConvert *convert, GError **error)
 {
   VpImgAccess access = { .image_opts = convert->target_image_opts,
-                         .secrets = convert->access.secrets };
+                         .secrets = convert->access.secrets,
+                         .caching = convert->target_caching };
 
   return vp_img_open (&access, convert->target,
                       convert->target_image_opts ? NULL
@@ -402,7 +404,11 @@ const VpImgVerb vp_img_verb_convert = {
   "      --object=secret,...   a key that -o or --image-opts names\n"
   "      --image-opts          the sources are driver=...,file.filename=...\n"
   "      --target-image-opts   so is the target; with -n\n"
-  "  -t, -T, -W, -C            accepted; the engine chooses for itself\n"
+  "  -t, --target-cache=mode   writeback: flushed at the end; writethrough,\n"
+  "                            directsync: at every write; unsafe: never;\n"
+  "                            none, directsync: the page cache is given back\n"
+  "  -T, --source-cache=mode   none, directsync: likewise, after reading\n"
+  "  -W, -C                    accepted; the engine chooses for itself\n"
   "\"-\" is the standard input, or output.  Several sources are joined.\n"
   "    convert -c -O qcow2 disk.raw disk.qcow2\n"
 };

@@ -12,8 +12,9 @@ typedef struct {
   const char *target, *target_format;
   const char *backing, *backing_format; /* from -B, or from -o */
   const char *snapshot;
-  GPtrArray *pairs; /* of -o */
-  VpImgAccess access;
+  GPtrArray *pairs;   /* of -o */
+  VpImgAccess access; /* of the sources */
+  VpFileCaching target_caching;
   VpImgProgressKind progress;
   uint64_t sparse_size, rate; /* as VpCopyOptions has them */
   unsigned threads;

@@ -175,8 +175,6 @@ typedef struct {
 static const Tuning node_tuning[] = {
   { "node-name", TUNING_WORD, NULL },
   { "auto-read-only", TUNING_BOOL, NULL },
-  { "cache.direct", TUNING_BOOL, NULL },
-  { "cache.no-flush", TUNING_BOOL, NULL },
   { "discard", TUNING_WORD, "|ignore|off|unmap|on|" },
   { "detect-zeroes", TUNING_WORD, "|off|on|unmap|" },
   { NULL, TUNING_WORD, NULL },
@@ -214,6 +212,20 @@ static const Tuning qcow2_tuning[] = {
   { "cache-clean-interval", TUNING_SIZE, NULL },
   { NULL, TUNING_WORD, NULL },
 };
+
+static bool
+take_caching (Words *words, const char *prefix, VpFileCaching *caching,
+              GError **error)
+{
+  bool direct = false, no_flush = false;
+
+  if (!take_bool (words, prefix, "cache.direct", &direct, error) ||
+      !take_bool (words, prefix, "cache.no-flush", &no_flush, error))
+    return false;
+  *caching |=
+      (direct ? VP_FILE_CACHE_DROP : 0) | (no_flush ? VP_FILE_CACHE_UNSAFE : 0);
+  return true;
+}
 
 static bool
 take_word (Words *words, const char *prefix, const Tuning *tuning,
@@ -317,8 +329,10 @@ open_protocol (Words *words, const char *prefix, VpImageFlags flags,
     return usage (error, "Parameter '%s' does not accept value '%s'", "locking",
                   locking);
   bool read_only = false, share = false;
+  VpFileCaching caching = 0;
   if (!take_bool (words, prefix, "read-only", &read_only, error) ||
       !take_bool (words, prefix, "force-share", &share, error) ||
+      !take_caching (words, prefix, &caching, error) ||
       !take_tuning (words, prefix, node_tuning, error) ||
       !take_tuning (words, prefix, file_tuning, error))
     return false;
@@ -335,7 +349,10 @@ open_protocol (Words *words, const char *prefix, VpImageFlags flags,
   if (share)
     to |= VP_FILE_NO_LOCK;
   *ret_file = vp_file_open (filename, to, error);
-  return *ret_file != NULL;
+  if (*ret_file == NULL)
+    return false;
+  vp_file_add_caching (*ret_file, caching);
+  return true;
 }
 
 /* "file" and "backing" may name a node of QEMU's, of which there is none. */
@@ -422,6 +439,7 @@ read_node (Words *words, const char *prefix, VpImageFlags flags,
 {
   g_autoptr (Node) node = g_new0 (Node, 1);
   bool none, read_only = false, share = false;
+  VpFileCaching caching = 0;
   const char *driver = take (words, prefix, "driver");
   bool is_bare = driver != NULL && is_file_driver (driver);
   g_autofree char *file = g_strconcat (prefix, "file.", NULL);
@@ -453,13 +471,16 @@ read_node (Words *words, const char *prefix, VpImageFlags flags,
     return NULL;
   }
   node->options.format = format != NULL ? format->name : NULL;
-  if (!take_tuning (words, prefix, node_tuning, error) ||
+  if (!take_caching (words, prefix, &caching, error) ||
+      !take_tuning (words, prefix, node_tuning, error) ||
       /* A backing layer that is not named here may be of any format. */
       !take_format_words (words, prefix,
                           format != NULL ? format->name : "qcow2", node,
                           error) ||
       !take_backing (words, prefix, node, error))
     return NULL;
+  if (node->file != NULL)
+    vp_file_add_caching (node->file, caching);
   const char *unknown = find_untaken (words, prefix);
   if (unknown != NULL) {
     (void) usage (error, "Block format '%s' does not support the option '%s'",
@@ -513,9 +534,9 @@ open_path (const char *path, const VpOpenOptions *options, GError **error)
   return file != NULL ? vp_image_open_with (file, options, error) : NULL;
 }
 
-VpImage *
-vp_img_open (const VpImgAccess *access, const char *name, const char *format,
-             VpImageFlags flags, GError **error)
+static VpImage *
+open_name (const VpImgAccess *access, const char *name, const char *format,
+           VpImageFlags flags, GError **error)
 {
   g_autoptr (GPtrArray) pairs = g_ptr_array_new_with_free_func (g_free);
 
@@ -544,4 +565,15 @@ vp_img_open (const VpImgAccess *access, const char *name, const char *format,
     return NULL;
   }
   return open_words (access, pairs, format, flags, &opener, error);
+}
+
+VpImage *
+vp_img_open (const VpImgAccess *access, const char *name, const char *format,
+             VpImageFlags flags, GError **error)
+{
+  VpImage *image = open_name (access, name, format, flags, error);
+
+  if (image != NULL)
+    vp_image_add_caching (image, access->caching);
+  return image;
 }

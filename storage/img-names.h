@@ -27,7 +27,8 @@ typedef struct {
   /* --safe, for images of strangers: a path with its format stated, nothing
    * that the image names is opened. */
   bool safe;
-  VpSecrets *secrets; /* owned; NULL: none */
+  VpSecrets *secrets;    /* owned; NULL: none */
+  VpFileCaching caching; /* of the image and all below it: -t, or -T */
 } VpImgAccess;
 
 enum {

@@ -15,6 +15,7 @@ typedef struct {
   const char *filename, *format, *base, *base_format;
   VpImgProgressKind progress;
   VpImgAccess access;
+  VpFileCaching base_caching;
   bool quiet, unsafe, compress;
 } Arguments;
 
@@ -49,8 +50,13 @@ take_option (int c, Arguments *arguments)
   case 'F': arguments->base_format = optarg; break;
   case 'u': arguments->unsafe = true; break;
   case 'c': arguments->compress = true; break;
-  case 't': return vp_img_parse_cache (optarg, "cache") ? -1 : 1;
-  case 'T': return vp_img_parse_cache (optarg, "source cache") ? -1 : 1;
+  case 't':
+    return vp_img_parse_cache (optarg, "cache", &arguments->access.caching) ? -1
+                                                                            : 1;
+  case 'T':
+    return vp_img_parse_cache (optarg, "source cache", &arguments->base_caching)
+               ? -1
+               : 1;
   case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
   case 'P':
     return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
@@ -103,6 +109,7 @@ open_base (const Arguments *arguments, VpImage *image, VpOpener *opener,
 
   if (file == NULL)
     return NULL;
+  vp_file_add_caching (file, arguments->base_caching);
   return vp_image_open_file (file, format,
                              arguments->access.no_lock ? VP_IMAGE_NO_LOCK
                                                        : VP_IMAGE_READ_ONLY,
@@ -171,6 +178,7 @@ run_rebase (int argc, char **argv)
   g_autoptr (VpImage) image = open_image (&arguments, &error);
   if (image == NULL)
     return vp_img_fail_open (arguments.filename, error, 1);
+  vp_image_add_caching (vp_image_get_backing (image), arguments.base_caching);
   if ((status = check_arguments (&arguments, image)) >= 0)
     return status;
   if (!arguments.unsafe)
@@ -206,7 +214,9 @@ const VpImgVerb vp_img_verb_rebase = {
   "      --image-opts          filename is driver=...,file.filename=...\n"
 
   "  -U, --force-share         look at no lock\n"
-  "  -t, -T                    accepted; all is flushed in any case\n"
+  "  -t, --cache=mode          how the image is written, and\n"
+  "  -T, --source-cache=mode   the backing files read: none, writeback,\n"
+  "                            writethrough, directsync or unsafe\n"
   "Without -u the image reads the same before and afterwards: where the new\n"
   "backing file differs from the old one the image is given what it held.\n"
 };

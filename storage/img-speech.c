@@ -199,21 +199,33 @@ vp_img_parse_output (const char *text, VpImgOutput *ret_output)
 }
 
 bool
-vp_img_is_cache_mode (const char *text)
+vp_img_find_cache (const char *text, VpFileCaching *ret_caching)
 {
-  static const char *const modes[] = { "none",   "off",          "writeback",
-                                       "unsafe", "writethrough", "directsync" };
+  static const struct {
+    const char *name;
+    VpFileCaching caching;
+  } modes[] = {
+    { "none", VP_FILE_CACHE_DROP },
+    { "off", VP_FILE_CACHE_DROP },
+    { "writeback", 0 },
+    { "unsafe", VP_FILE_CACHE_UNSAFE },
+    { "writethrough", VP_FILE_CACHE_THROUGH },
+    { "directsync", VP_FILE_CACHE_DROP | VP_FILE_CACHE_THROUGH },
+  };
 
   for (size_t i = 0; i < G_N_ELEMENTS (modes); i++)
-    if (strcmp (modes[i], text) == 0)
+    if (strcmp (modes[i].name, text) == 0) {
+      *ret_caching = modes[i].caching;
       return true;
+    }
   return false;
 }
 
 bool
-vp_img_parse_cache (const char *text, const char *what)
+vp_img_parse_cache (const char *text, const char *what,
+                    VpFileCaching *ret_caching)
 {
-  if (vp_img_is_cache_mode (text))
+  if (vp_img_find_cache (text, ret_caching))
     return true;
   vp_img_complain ("Invalid %s option: %s", what, text);
   return false;

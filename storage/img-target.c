@@ -60,6 +60,17 @@ vp_img_target_open (VpImgTarget *target, const char *path, GError **error)
   return true;
 }
 
+static VpFile *
+open_file (const VpImgTarget *target, GError **error)
+{
+  VpFile *file =
+      vp_file_open_fd (target->fd, target->path, VP_FILE_WRITABLE, error);
+
+  if (file != NULL)
+    vp_file_add_caching (file, target->caching);
+  return file;
+}
+
 bool
 vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
                       const VpCreateOptions *options, GError **error)
@@ -84,12 +95,14 @@ vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
                                     error);
     if (data == NULL)
       return false;
+    vp_file_add_caching (data, target->caching);
   }
   wanted.data_file = data;
   /* The size is known by now: the backing file is opened once, when the image
    * is. */
-  return vp_image_create_fd (target->fd, target->path, format->name, &wanted,
-                             NULL, error);
+  g_autoptr (VpFile) file = open_file (target, error);
+  return file != NULL &&
+         vp_image_create_file (file, format->name, &wanted, NULL, error);
 }
 
 VpImage *
@@ -101,8 +114,7 @@ vp_img_target_open_image (const VpImgTarget *target, const VpFormat *format,
   VpOpenOptions how = { .format = format->name,
                         .flags = VP_IMAGE_WRITABLE | VP_IMAGE_UNORDERED,
                         .opener = opener };
-  g_autoptr (VpFile) file =
-      vp_file_open_fd (target->fd, target->path, VP_FILE_WRITABLE, error);
+  g_autoptr (VpFile) file = open_file (target, error);
 
   if (file == NULL)
     return NULL;
@@ -110,7 +122,11 @@ vp_img_target_open_image (const VpImgTarget *target, const VpFormat *format,
       (how.key = vp_secrets_find (encrypt->secrets, encrypt->key_secret,
                                   error)) == NULL)
     return NULL;
-  return vp_image_open_with (file, &how, error);
+  VpImage *image = vp_image_open_with (file, &how, error);
+  /* Its data file is open only now. */
+  if (image != NULL)
+    vp_image_add_caching (image, target->caching);
+  return image;
 }
 
 VpImage *
@@ -162,7 +178,8 @@ vp_img_target_commit (VpImgTarget *target, GError **error)
     return true;
   if (target->kind == VP_IMG_TARGET_PIPE)
     return vp_img_pipe_send (target->fd, error);
-  if (fsync (target->fd) < 0)
+  bool lasts = !(target->caching & VP_FILE_CACHE_UNSAFE);
+  if (lasts && fsync (target->fd) < 0)
     return fail (error, target->path, "cannot sync: ");
   if (target->kind == VP_IMG_TARGET_NAMELESS) {
     char self[64];
@@ -171,7 +188,7 @@ vp_img_target_commit (VpImgTarget *target, GError **error)
       return fail (error, target->path, "cannot give the image its name: ");
   }
   target->kind = VP_IMG_TARGET_OLD;
-  return sync_folder (target->path, error);
+  return !lasts || sync_folder (target->path, error);
 }
 
 void

@@ -18,6 +18,7 @@
 typedef struct {
   char *path; /* owned */
   int fd;     /* owned, read-write */
+  VpFileCaching caching;
   enum {
     VP_IMG_TARGET_OLD,
     VP_IMG_TARGET_NAMELESS,

@@ -77,10 +77,10 @@ int vp_img_getopt (int argc, char **argv, const char *letters,
 
 typedef enum { VP_IMG_HUMAN, VP_IMG_JSON } VpImgOutput;
 bool vp_img_parse_output (const char *text, VpImgOutput *ret_output);
-/* -t and -T: the names are known and checked; the page cache is used in any
- * case, and what is made is flushed in any case. */
-bool vp_img_parse_cache (const char *text, const char *what);
-bool vp_img_is_cache_mode (const char *text);
+/* -t and -T; complains.  what: "source cache". */
+bool vp_img_parse_cache (const char *text, const char *what,
+                         VpFileCaching *ret_caching);
+bool vp_img_find_cache (const char *text, VpFileCaching *ret_caching);
 /* "64k"; complains with the suffixes there are.  what: "image size". */
 bool vp_img_parse_size (const char *text, uint64_t *ret_size);
 bool vp_img_parse_number (const char *what, const char *text, uint64_t min,

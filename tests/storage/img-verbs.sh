@@ -171,6 +171,16 @@ head -c 3000000 /dev/urandom > data.raw
 truncate -s 8M data.raw
 silent convert -O qcow2 data.raw c.qcow2
 silent convert -f raw -O qcow2 -t none -T none -m 8 -W data.raw c2.qcow2
+
+# Cache modes change how bytes get to the disk, not which.
+for mode in none off writeback unsafe writethrough directsync; do
+  rm -f mode.qcow2
+  silent convert -t $mode -T $mode -f raw -O qcow2 data.raw mode.qcow2
+  expect 0 identical compare -T $mode -f raw -F qcow2 data.raw mode.qcow2
+done
+silent convert -f raw --target-image-opts -n data.raw \
+  driver=qcow2,file.filename=mode.qcow2,cache.direct=on,cache.no-flush=on
+expect 0 identical compare -f raw -F qcow2 data.raw mode.qcow2
 silent convert -O raw c.qcow2 back.raw
 cmp -s data.raw back.raw; ok $? "raw -> qcow2 -> raw gives the same bytes"
 expect 0 "Images are identical." compare data.raw c.qcow2

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -217,6 +218,76 @@ test_fd (Fixture *f, gconstpointer data)
   g_assert_cmpuint (byte, ==, 0);
 }
 
+/* ---- caching ------------------------------------------------------------ */
+
+static unsigned
+count_flushes (VpFileCaching caching)
+{
+  g_autoptr (VpFile) file = fake_file_new ("disk");
+  GPtrArray *ops = fake_file_record (file);
+  unsigned n = 0;
+  vp_file_add_caching (file, caching);
+  g_assert_true (vp_file_write (file, 0, "a", 1, NULL));
+  g_assert_true (vp_file_zero (file, 1, 4096, true, NULL));
+  g_assert_true (vp_file_truncate (file, 8192, NULL));
+  g_assert_true (vp_file_flush (file, NULL));
+  for (unsigned i = 0; i < ops->len; i++)
+    n += ((FakeOp *) g_ptr_array_index (ops, i))->kind == FAKE_FLUSH;
+  return n;
+}
+
+static void
+test_flushes (void)
+{
+  g_assert_cmpuint (count_flushes (0), ==, 1);
+  g_assert_cmpuint (count_flushes (VP_FILE_CACHE_DROP), ==, 1);
+  g_assert_cmpuint (count_flushes (VP_FILE_CACHE_THROUGH), ==, 4);
+  g_assert_cmpuint (count_flushes (VP_FILE_CACHE_UNSAFE), ==, 0);
+}
+
+/* Pages of the file that the kernel holds in memory. */
+static size_t
+count_cached (Fixture *f, size_t size)
+{
+  size_t n_pages = size / (size_t) sysconf (_SC_PAGESIZE), n = 0;
+  g_autofree unsigned char *held = g_malloc0 (n_pages);
+  int fd = open (f->path, O_RDWR | O_CLOEXEC);
+  g_assert_cmpint (fd, >=, 0);
+  void *map = mmap (NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+  g_assert_true (map != MAP_FAILED);
+  g_assert_cmpint (mincore (map, size, held), ==, 0);
+  for (size_t i = 0; i < n_pages; i++)
+    n += held[i] & 1;
+  munmap (map, size);
+  close (fd);
+  return n * (size_t) sysconf (_SC_PAGESIZE);
+}
+
+/* Neither what was written nor what was read fills the page cache. */
+static void
+test_dropped_cache (Fixture *f, gconstpointer data)
+{
+  const size_t piece = 1 << 20, size = 24 * piece;
+  g_autofree uint8_t *buffer = g_malloc0 (piece);
+  g_autoptr (VpFile) file = open_new (f, 0);
+  for (size_t at = 0; at < size; at += piece)
+    g_assert_true (vp_file_write (file, at, buffer, piece, NULL));
+  g_assert_true (vp_file_flush (file, NULL));
+  vp_file_add_caching (file, VP_FILE_CACHE_DROP);
+  g_assert_true (vp_file_flush (file, NULL));
+  if (count_cached (f, size) == size) {
+    g_test_skip ("the file system keeps its files in memory");
+    return;
+  }
+  g_assert_cmpuint (count_cached (f, size), <, piece);
+  for (size_t at = 0; at < size; at += piece)
+    g_assert_true (vp_file_read (file, at, buffer, piece, NULL));
+  /* One step, and what the kernel read ahead. */
+  g_assert_cmpuint (count_cached (f, size), <=, 12 * piece);
+  g_clear_pointer (&file, vp_file_unref);
+  g_assert_cmpuint (count_cached (f, size), <, piece);
+}
+
 /* ---- words -------------------------------------------------------------- */
 
 static void
@@ -335,6 +406,8 @@ main (int argc, char **argv)
   ADD ("locks/readers-share", test_readers_share);
   ADD ("locks/bytes", test_lock_bytes);
   ADD ("fd", test_fd);
+  g_test_add_func ("/file/caching/flushes", test_flushes);
+  ADD ("caching/dropped", test_dropped_cache);
   g_test_add_func ("/formats/sizes", test_sizes);
   g_test_add_func ("/formats/options", test_options);
   g_test_add_func ("/formats/probe", test_probe);
