@@ -119,6 +119,28 @@ count_moved (VpFile *file, uint64_t length)
     drop_cache (file);
 }
 
+void
+vp_file_guard_head (VpFile *file, VpFileHeadCheck check)
+{
+  file->check_head = check;
+}
+
+/* Would the file still begin as it may? */
+static bool
+may_write_head (VpFile *file, uint64_t offset, const uint8_t *buffer,
+                size_t len, GError **error)
+{
+  uint8_t head[VP_FILE_HEAD_LEN];
+
+  if (!file->check_head || offset >= sizeof head)
+    return true;
+  if (!file->class->read (file, 0, head, sizeof head, error))
+    return false;
+  memcpy (head + offset, buffer, MIN (len, sizeof head - (size_t) offset));
+  return file->check_head (head, sizeof head) ||
+         fail (file, "cannot write", offset, EPERM, error);
+}
+
 /* A change has been made. */
 static bool
 settle (VpFile *file, uint64_t length, GError **error)
@@ -161,7 +183,8 @@ vp_file_write (VpFile *file, uint64_t offset, const void *buffer, size_t len,
 {
   if (len == 0)
     return true;
-  if (!check_writable (file, offset, len, error))
+  if (!check_writable (file, offset, len, error) ||
+      !may_write_head (file, offset, buffer, len, error))
     return false;
   return file->class->write (file, offset, buffer, len, error) &&
          settle (file, len, error);
@@ -255,9 +278,9 @@ bool
 vp_file_clone (VpFile *file, uint64_t offset, VpFile *from,
                uint64_t from_offset, uint64_t length)
 {
-  /* What is to be flushed at once has to pass through here. */
+  /* What is to be flushed at once, or looked at, has to pass through here. */
   return length > 0 && file != from && file->class == from->class &&
-         !(file->caching & VP_FILE_CACHE_THROUGH) &&
+         !(file->caching & VP_FILE_CACHE_THROUGH) && !file->check_head &&
          (offset | from_offset | length) % VP_FILE_CLONE_UNIT == 0 &&
          check_writable (file, offset, length, NULL) && file->class->clone &&
          file->class->clone (file, offset, from, from_offset, length);

@@ -35,6 +35,10 @@ typedef enum {
   VP_FILE_CACHE_UNSAFE = 1 << 2,  /* never flushed: a power cut costs all */
 } VpFileCaching;
 
+/* Whether a file may begin like that. */
+typedef bool (*VpFileHeadCheck) (const uint8_t *head, size_t len);
+#define VP_FILE_HEAD_LEN 512u
+
 typedef struct {
   uint64_t device, inode;
 } VpFileId;
@@ -84,6 +88,7 @@ struct VpFile {
   int broken;     /* a flush has failed; atomic */
   bool has_id;
   VpFileId id;
+  VpFileHeadCheck check_head; /* NULL: it may begin as it likes */
   VpFileCaching caching;
   int moved; /* bytes since the cache was dropped; atomic */
 };
@@ -99,6 +104,9 @@ VpFile *vp_file_open_fd (int fd, const char *name, VpFileFlags flags,
 VpFile *vp_file_ref (VpFile *file);
 /* In addition to what was chosen before; before other threads use it. */
 void vp_file_add_caching (VpFile *file, VpFileCaching caching);
+/* From now on writes that let its first VP_FILE_HEAD_LEN bytes fail the check
+ * are refused (G_FILE_ERROR_PERM).  Before other threads use it. */
+void vp_file_guard_head (VpFile *file, VpFileHeadCheck check);
 void vp_file_unref (VpFile *file);
 
 bool vp_file_read (VpFile *file, uint64_t offset, void *buffer, size_t len,

@@ -123,6 +123,18 @@ vp_formats_probe (VpFile *file, GError **error)
   return found ? found : &vp_format_raw;
 }
 
+bool
+vp_formats_head_is_raw (const uint8_t *head, size_t len)
+{
+  for (size_t i = 0; formats[i]; i++)
+    if (formats[i]->probe && formats[i]->probe (head, len, len) > 0)
+      return false;
+  for (size_t i = 0; i < G_N_ELEMENTS (foreigners); i++)
+    if (foreign_matches (&foreigners[i], head, len, head, 0))
+      return false;
+  return true;
+}
+
 /* ---- options as text ---------------------------------------------------- */
 
 static bool

@@ -18,6 +18,9 @@ const VpFormat *vp_formats_find (const char *name, GError **error);
  * where more than one matches. */
 const VpFormat *vp_formats_probe (VpFile *file, GError **error);
 
+/* Whether a file that begins so bears no format's mark: a VpFileHeadCheck. */
+bool vp_formats_head_is_raw (const uint8_t *head, size_t len);
+
 /* "cluster_size", "64K" in qemu-img's spelling.  Text values are kept in
  * options and must outlive it.  VP_IMAGE_ERROR_USAGE where the format has no
  * such option, or the value is none. */

@@ -8,6 +8,7 @@
 #include "storage/img-names.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "storage/error.h"
@@ -274,6 +275,7 @@ struct Node {
   VpOpenOptions options;
   VpFile *file, *data_file; /* owned */
   Node *below;              /* owned */
+  bool is_guess;            /* nobody stated the format */
 };
 
 static void
@@ -419,8 +421,8 @@ take_backing (Words *words, const char *prefix, Node *node, GError **error)
 
 /* The format that the words, the caller or the bytes say. */
 static const VpFormat *
-find_format (Words *words, const char *prefix, const Node *node,
-             const char *stated, GError **error)
+find_format (Words *words, const char *prefix, Node *node, const char *stated,
+             GError **error)
 {
   const char *driver = take (words, prefix, "driver");
 
@@ -430,6 +432,7 @@ find_format (Words *words, const char *prefix, const Node *node,
     driver = stated;
   if (driver != NULL)
     return vp_formats_find (driver, error);
+  node->is_guess = true;
   return node->file != NULL ? vp_formats_probe (node->file, error) : NULL;
 }
 
@@ -493,6 +496,27 @@ read_node (Words *words, const char *prefix, VpImageFlags flags,
 /* ---- opening --------------------------------------------------------------
  */
 
+/* What was only guessed to be raw and is to be written stays raw: a guest's
+ * first sector must not choose what the file is taken for the next time. */
+static void
+guard_guess (VpImage *image)
+{
+  VpFile *file = vp_image_get_file (image);
+
+  if (!file->writable || vp_image_get_format (image) != &vp_format_raw)
+    return;
+  g_autofree char *shown = vp_img_printable (file->name);
+  fprintf (stderr,
+           "WARNING: Image format was not specified for '%s' and probing "
+           "guessed raw.\n"
+           "         Automatically detecting the format is dangerous for raw "
+           "images, write operations on block 0 will be restricted.\n"
+           "         Specify the 'raw' format explicitly to remove the "
+           "restrictions.\n",
+           shown);
+  vp_file_guard_head (file, vp_formats_head_is_raw);
+}
+
 static VpImage *
 open_words (const VpImgAccess *access, GPtrArray *pairs, const char *format,
             VpImageFlags flags, VpOpener *opener, GError **error)
@@ -506,7 +530,10 @@ open_words (const VpImgAccess *access, GPtrArray *pairs, const char *format,
     g_propagate_error (error, g_steal_pointer (&why));
     return NULL;
   }
-  return vp_image_open_with (top->file, &top->options, error);
+  VpImage *image = vp_image_open_with (top->file, &top->options, error);
+  if (image != NULL && top->is_guess)
+    guard_guess (image);
+  return image;
 }
 
 /* "nbd://host": a colon before any slash. */
@@ -531,7 +558,11 @@ open_path (const char *path, const VpOpenOptions *options, GError **error)
   }
   g_autoptr (VpFile) file =
       vp_file_open (path, file_flags (options->flags), error);
-  return file != NULL ? vp_image_open_with (file, options, error) : NULL;
+  VpImage *image =
+      file != NULL ? vp_image_open_with (file, options, error) : NULL;
+  if (image != NULL && options->format == NULL)
+    guard_guess (image);
+  return image;
 }
 
 static VpImage *

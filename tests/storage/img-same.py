@@ -34,11 +34,9 @@ DIFFER = (
     (r"^snapshot .*-f", "newer qemu-img has it too"),
     (r"^measure (--nonsense|-Z|-f$)", "they say what is wrong, and exit with 0"),
     (r"^(check|snapshot -l) .*orphan", "ours needs no backing file for that"),
-    (r"^check .*(luks|aes)", "ours needs no key for that"),
+    (r"^(check|snapshot -l) .*(luks|aes)", "ours needs no key for that"),
     (r"^bench .*--object", "newer qemu-img has it too"),
     (r"^snapshot -c x -q plain.raw", "ours says it without a number"),
-    (r"^resize plain.raw|^snapshot .*plain.raw",
-     "ours does not warn of a raw image that was guessed"),
     (r"^resize .*7E", "ours says which clusters are too small"),
     (r"^rebase -u -b none -f raw", "ours says first that raw has none"),
     (r"^bitmap .*plain.raw", "ours names the file, not a node"),
@@ -457,6 +455,9 @@ def deeds():
                after=look("base.qcow2")[:2])
     yield Case("resize -f raw plain.raw +1M")
     yield Case("resize plain.raw +1M")
+    yield Case("resize --image-opts file.filename=plain.raw +1M")
+    yield Case("resize --image-opts driver=raw,file.filename=plain.raw +1M")
+    yield Case("bench -c 1 -w plain.raw")
     yield Case("resize -q -f raw plain.raw 1M")
     yield Case("resize --shrink -f raw plain.raw 1M")
     yield Case("check -r leaks leak.qcow2", words=False)

@@ -389,6 +389,27 @@ test_probe_two (void)
   g_assert_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNKNOWN_FORMAT);
 }
 
+/* A guest's first sector must not turn a raw disk into an image. */
+static void
+test_guarded_head (void)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (VpFile) file = fake_file_new ("disk");
+  g_assert_true (vp_file_truncate (file, 4096, NULL));
+  vp_file_guard_head (file, vp_formats_head_is_raw);
+  g_assert_false (vp_file_write (file, 0, "QFI\xfb\0\0\0\3", 8, &error));
+  g_assert_error (error, G_FILE_ERROR, G_FILE_ERROR_PERM);
+  g_clear_error (&error);
+  g_assert_false (vp_file_write (file, 0x40, "\x7f\x10\xda\xbe", 4, &error));
+  g_clear_error (&error);
+  /* Also where it comes in pieces. */
+  g_assert_true (vp_file_write (file, 2, "MV", 2, NULL));
+  g_assert_false (vp_file_write (file, 0, "KD", 2, &error));
+  g_clear_error (&error);
+  g_assert_true (vp_file_write (file, 512, "QFI\xfb\0\0\0\3", 8, NULL));
+  g_assert_true (vp_file_write (file, 0, "boot", 4, NULL));
+}
+
 #define ADD(name, func)                                                        \
   g_test_add ("/file/" name, Fixture, NULL, set_up, func, tear_down)
 
@@ -412,5 +433,6 @@ main (int argc, char **argv)
   g_test_add_func ("/formats/options", test_options);
   g_test_add_func ("/formats/probe", test_probe);
   g_test_add_func ("/formats/probe-two", test_probe_two);
+  g_test_add_func ("/formats/guarded-head", test_guarded_head);
   return g_test_run ();
 }
