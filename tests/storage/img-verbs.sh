@@ -173,13 +173,12 @@ silent convert -O qcow2 data.raw c.qcow2
 silent convert -f raw -O qcow2 -t none -T none -m 8 -W data.raw c2.qcow2
 
 # A raw disk that was only guessed to be one is not made an image.
-truncate -s 1M guessed.raw
+truncate -s 16M guessed.raw
 expect 1 "Operation not permitted" \
   convert -n -f raw --target-image-opts c.qcow2 file.filename=guessed.raw
 expect 1 "probing guessed raw" \
   convert -n -f raw --target-image-opts c.qcow2 file.filename=guessed.raw
 expect 0 "file format: raw" info guessed.raw
-truncate -s 16M guessed.raw
 silent convert -n -f raw --target-image-opts c.qcow2 \
   driver=raw,file.filename=guessed.raw
 expect 0 "file format: qcow2" info guessed.raw
