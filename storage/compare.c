@@ -26,6 +26,7 @@ typedef struct {
   uint64_t size_a, size_b, shared, total;
   uint64_t at;
   size_t chunk;
+  bool map_failed; /* set by take alone */
   bool strict;
   VpCompareResult result; /* the first */
   uint64_t result_at;
@@ -128,8 +129,10 @@ take_extent (Compare *compare, Hand *hand, GError **error)
   if (!map_either (compare->a, compare->size_a, offset, compare->total, &a,
                    error) ||
       !map_either (compare->b, compare->size_b, offset, compare->total, &b,
-                   error))
+                   error)) {
+    compare->map_failed = true;
     return false;
+  }
   uint64_t length = MIN (MIN (a.length, b.length), end - offset);
   if (compare->strict && !same_status (compare, &a, &b)) {
     hand->result = VP_COMPARE_STATUS;
@@ -245,7 +248,7 @@ bool
 vp_compare_images (VpImage *a, VpImage *b, bool strict,
                    const VpProgress *progress, VpCompareResult *ret_result,
                    uint64_t *ret_offset, bool *ret_size_differs,
-                   bool *ret_in_rest, GError **error)
+                   bool *ret_in_rest, bool *ret_map_failed, GError **error)
 {
   uint64_t size_a = vp_image_get_size (a), size_b = vp_image_get_size (b);
   Compare compare = { .a = a,
@@ -258,8 +261,11 @@ vp_compare_images (VpImage *a, VpImage *b, bool strict,
                       .strict = strict };
   if (strict && size_a != size_b)
     compare.result = VP_COMPARE_SIZE;
-  if (compare.result == VP_COMPARE_EQUAL && !run (&compare, progress, error))
+  if (compare.result == VP_COMPARE_EQUAL && !run (&compare, progress, error)) {
+    if (ret_map_failed)
+      *ret_map_failed = compare.map_failed;
     return false;
+  }
   *ret_result = compare.result;
   *ret_offset = compare.result_at;
   if (ret_size_differs)

@@ -67,11 +67,12 @@ typedef enum {
 
 /* Where sizes differ the longer one must hold zeros there; ret_size_differs
  * says so (may be NULL).  ret_in_rest: the difference lies past the end of
- * the shorter (may be NULL). */
+ * the shorter (may be NULL).  ret_map_failed, on failure only: the tables could
+ * not be read, not the bytes (may be NULL). */
 bool vp_compare_images (VpImage *a, VpImage *b, bool strict,
                         const VpProgress *progress, VpCompareResult *ret_result,
                         uint64_t *ret_offset, bool *ret_size_differs,
-                        bool *ret_in_rest,
+                        bool *ret_in_rest, bool *ret_map_failed,
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* True for all zeros; quick. */

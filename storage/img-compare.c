@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #define STATUS_OPEN 2
+#define STATUS_MAP  3
 #define STATUS_READ 4
 
 typedef struct {
@@ -112,7 +113,7 @@ run_compare (int argc, char **argv)
   g_autoptr (GError) error = NULL;
   VpCompareResult result;
   uint64_t offset = 0;
-  bool size_differs = false, in_rest = false;
+  bool size_differs = false, in_rest = false, map_failed = false;
   int status;
 
   if (!parse (argc, argv, &arguments, &status))
@@ -128,8 +129,12 @@ run_compare (int argc, char **argv)
   vp_img_progress_begin (&progress, arguments.progress);
   bool ok =
       vp_compare_images (a, b, arguments.strict, &progress.progress, &result,
-                         &offset, &size_differs, &in_rest, &error);
+                         &offset, &size_differs, &in_rest, &map_failed, &error);
   vp_img_progress_end (&progress);
+  if (!ok && map_failed) {
+    vp_img_complain ("Sector allocation test failed for %s", error->message);
+    return STATUS_MAP;
+  }
   if (!ok)
     return vp_img_fail (error, STATUS_READ);
   /* Not worth a word where they differ before either ends. */
@@ -154,5 +159,6 @@ const VpImgVerb vp_img_verb_compare = {
   "                         writeback, writethrough, unsafe: it is not\n"
   "  -U, --force-share      look at no lock\n"
   "  -p, --progress[=json]  show how far it has come\n"
-  "Exit status: 0 equal, 1 not equal, 2 cannot open, 4 cannot read\n"
+  "Exit status: 0 equal, 1 not equal, 2 cannot open, 3 cannot read where an\n"
+  "image has its data, 4 cannot read the data\n"
 };

@@ -172,6 +172,16 @@ truncate -s 8M data.raw
 silent convert -O qcow2 data.raw c.qcow2
 silent convert -f raw -O qcow2 -t none -T none -m 8 -W data.raw c2.qcow2
 
+# Tables and bytes that cannot be read are two faults.  Here the first entry of
+# the L1 table is misaligned.
+silent convert -f raw -O qcow2 -S 0 data.raw broken.qcow2
+l1=$(od -An -tu1 -j 45 -N 3 broken.qcow2 |
+  awk '{ print ($1 * 256 + $2) * 256 + $3 }')
+printf '\200\0\0\0\0\005\002\0' |
+  dd of=broken.qcow2 bs=1 seek="$l1" conv=notrunc 2> /dev/null
+expect 3 "Sector allocation test failed for broken.qcow2" \
+  compare data.raw broken.qcow2
+
 # A raw disk that was only guessed to be one is not made an image.
 truncate -s 16M guessed.raw
 expect 1 "Operation not permitted" \

@@ -149,8 +149,8 @@ compare (VpImage *a, VpImage *b, bool strict, VpCompareResult expected,
 {
   VpCompareResult result;
   uint64_t at;
-  ASSERT_OK (
-      vp_compare_images (a, b, strict, NULL, &result, &at, NULL, NULL, &error));
+  ASSERT_OK (vp_compare_images (a, b, strict, NULL, &result, &at, NULL, NULL,
+                                NULL, &error));
   g_assert_cmpint (result, ==, expected);
   if (expected != VP_COMPARE_EQUAL)
     g_assert_cmpuint (at, ==, expected_at);

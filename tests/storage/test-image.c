@@ -465,7 +465,7 @@ test_copy (gconstpointer data)
     bool longer;
     ASSERT_OK (vp_copy_image (w.image, target, &options, NULL, &error));
     ASSERT_OK (vp_compare_images (w.image, target, false, NULL, &result, &at,
-                                  &longer, NULL, &error));
+                                  &longer, NULL, NULL, &error));
     g_assert_cmpint (result, ==, VP_COMPARE_EQUAL);
     g_assert_false (longer);
     /* Zeros were not stored. */
@@ -474,7 +474,7 @@ test_copy (gconstpointer data)
     g_assert_true (extent.zero || is_full (c));
     put (target, 6 * MIB + 3, 1, 1);
     ASSERT_OK (vp_compare_images (w.image, target, false, NULL, &result, &at,
-                                  NULL, NULL, &error));
+                                  NULL, NULL, NULL, &error));
     g_assert_cmpint (result, ==, VP_COMPARE_CONTENT);
     g_assert_cmpuint (at, ==, 6 * MIB + 3);
     ASSERT_OK (vp_image_close (target, &error));
