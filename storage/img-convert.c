@@ -408,7 +408,10 @@ const VpImgVerb vp_img_verb_convert = {
   "                            directsync: at every write; unsafe: never;\n"
   "                            none, directsync: the page cache is given back\n"
   "  -T, --source-cache=mode   none, directsync: likewise, after reading\n"
-  "  -W, -C                    accepted; the engine chooses for itself\n"
+  "  -W                        no effect: pieces are written as they are "
+  "ready\n"
+  "  -C                        no effect: blocks are shared where the file\n"
+  "                            system can, without being asked\n"
   "\"-\" is the standard input, or output.  Several sources are joined.\n"
   "    convert -c -O qcow2 disk.raw disk.qcow2\n"
 };

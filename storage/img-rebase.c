@@ -105,8 +105,16 @@ open_base (const Arguments *arguments, VpImage *image, VpOpener *opener,
                     .format = arguments->base_format,
                     .image = vp_image_get_name (image) };
   const char *format = claim.format;
-  g_autoptr (VpFile) file = opener->open (opener, &claim, &format, error);
 
+  /* It would be written into the image, where such names are never opened. */
+  if (g_str_has_prefix (arguments->base, "json:")) {
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                         "an image names its backing file by a path only; for "
+                         "one that needs a key use -u, where both hold the "
+                         "same bytes");
+    return NULL;
+  }
+  g_autoptr (VpFile) file = opener->open (opener, &claim, &format, error);
   if (file == NULL)
     return NULL;
   vp_file_add_caching (file, arguments->base_caching);

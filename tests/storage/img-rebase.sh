@@ -20,6 +20,17 @@ expect 0 "backing file: none" info over.qcow2
 expect 1 "Must specify backing file (-b) or use unsafe mode (-u)" rebase over.qcow2
 expect 1 "backing format must be specified" rebase -u -b wanted.raw over.qcow2
 expect 1 "Operation not supported" rebase -f raw -b other.raw -F raw wanted.raw
+# A key has no place in the image; nothing is changed where one is needed.
+key='--object secret,id=k,data=abc'
+# shellcheck disable=SC2086 # two words
+silent create -q -f qcow2 $key -o encrypt.format=aes,encrypt.key-secret=k secret.qcow2 4M
+silent create -q -f qcow2 -b wanted.raw -F raw over.qcow2
+expect 1 "'encrypt.key-secret' is required" rebase -b secret.qcow2 -F qcow2 over.qcow2
+# shellcheck disable=SC2086
+expect 1 "names its backing file by a path only" rebase $key -F qcow2 over.qcow2 \
+  -b 'json:{"driver":"qcow2","encrypt.key-secret":"k","file.filename":"secret.qcow2"}'
+expect 0 "backing file: wanted.raw" info over.qcow2
+silent rebase -u -b secret.qcow2 -F qcow2 over.qcow2
 if ! have qemu-img || ! have qemu-io; then
   skip "qemu-img is not there to compare with" "the same as qemu-img's"
   finish
