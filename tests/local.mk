@@ -8,6 +8,7 @@ AM_TESTS_ENVIRONMENT = \
 	VP_SRCDIR='$(abs_top_srcdir)'; export VP_SRCDIR; \
 	VP_BUILDDIR='$(abs_top_builddir)'; export VP_BUILDDIR; \
 	TSAN_OPTIONS='ignore_noninstrumented_modules=1 halt_on_error=1'; export TSAN_OPTIONS; \
+	VP_SANITIZE='$(findstring -fsanitize,$(VP_SANITIZE))'; export VP_SANITIZE; \
 	ASAN_OPTIONS='detect_leaks=1'; export ASAN_OPTIONS; \
 	G_TEST_SRCDIR='$(abs_top_srcdir)/tests'; export G_TEST_SRCDIR; \
 	G_DEBUG=fatal-warnings; export G_DEBUG; \

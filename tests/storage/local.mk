@@ -231,3 +231,6 @@ check_PROGRAMS += tests/storage/test-subcluster
 TESTS += tests/storage/test-subcluster
 tests_storage_test_subcluster_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_subcluster_LDADD = $(engine_ldadd)
+
+SYSTEM_TESTS += tests/storage/img-matrix-whole.sh
+EXTRA_DIST += tests/storage/img-matrix-whole.sh
