@@ -49,6 +49,10 @@ qcow2_switch_l1 (Qcow2 *q, uint64_t l1_offset, uint64_t entries, uint64_t size,
       !qcow2_store_cell (q, QCOW2_CELL_SIZE_L1, QCOW2_ORDER_MAP, error) ||
       !vp_tables_flush (q->tables, error)) {
     *h = old;
+    /* The new cell must not go out with a later flush: what it names is given
+     * back by then. */
+    if (!qcow2_store_cell (q, QCOW2_CELL_SIZE_L1, QCOW2_ORDER_MAP, NULL))
+      q->broken = true;
     return false;
   }
   vp_tables_pin (q->tables, l1_offset);

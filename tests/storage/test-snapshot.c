@@ -276,6 +276,78 @@ expect_list (VpImage *image, const char *wanted)
   g_assert_cmpstr (found->str, ==, wanted);
 }
 
+/* ---- when a write fails -------------------------------------------------- */
+
+static bool
+holds (VpImage *image, const uint8_t *bytes, uint64_t size)
+{
+  g_autofree uint8_t *found = g_malloc ((size_t) size);
+  if (vp_image_get_size (image) != size)
+    return false;
+  ASSERT_OK (vp_image_read (image, 0, found, (size_t) size, &error));
+  return memcmp (found, bytes, (size_t) size) == 0;
+}
+
+static bool
+do_step (World *w, unsigned step)
+{
+  g_autoptr (GError) error = NULL;
+  switch (step) {
+  case 0: return vp_image_snapshot_create (w->image, "new", &error);
+  case 1: return vp_image_snapshot_apply (w->image, "snap-0", &error);
+  case 2: return vp_image_snapshot_delete (w->image, "snap-0", &error);
+  default: return vp_image_shrink (w->image, 512, &error);
+  }
+}
+
+/* One write fails, the next ones succeed, and the image is closed as if
+ * nothing had been.  False: there was no nth. */
+static bool
+fail_step (const EngineCase *c, unsigned step, unsigned nth)
+{
+  World w;
+  world_init (&w, c, 7);
+  for (unsigned i = 0; i < 6; i++)
+    put (&w, false);
+  create (&w);
+  for (unsigned i = 0; i < 3; i++)
+    put (&w, false);
+  const Snap *snap = g_ptr_array_index (w.snaps, 0);
+  ASSERT_OK (vp_image_flush (w.image, &error));
+  fake_file_fail (w.file, nth, false);
+  bool ok = do_step (&w, step);
+  bool failed = fake_file_has_failed (w.file);
+  fake_file_fail (w.file, 0, false);
+  /* Where a flush has failed this one does, too. */
+  bool closed = vp_image_close (g_steal_pointer (&w.image), NULL);
+  g_assert_true (failed || (ok && closed));
+
+  g_autoptr (VpFile) copy = fake_file_copy (w.file, "disk");
+  case_check (c, copy, 1000);
+  VpImage *image = case_open (c, &w.gate, copy, VP_IMAGE_READ_ONLY);
+  bool old = holds (image, w.bytes, w.size);
+  bool new = step == 1   ? holds (image, snap->bytes, snap->size)
+             : step == 3 ? holds (image, w.bytes, 512)
+                         : old;
+  g_assert_true (ok ? new : old || new);
+  vp_image_free (image);
+  world_clear (&w);
+  return failed;
+}
+
+static void
+test_failed (gconstpointer data)
+{
+  const EngineCase *c = data;
+  if (!has_snapshots (c))
+    return;
+  /* Version 2 cannot be shrunk under a snapshot. */
+  unsigned steps = strstr (c->options, "compat") ? 3 : 4;
+  for (unsigned step = 0; step < steps; step++)
+    for (unsigned nth = 1; fail_step (c, step, nth); nth += test_rounds (3, 1))
+      ;
+}
+
 static void
 test_names (gconstpointer data)
 {
@@ -358,6 +430,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   case_add_all ("/snapshot/random", test_random);
+  case_add_all ("/snapshot/failed", test_failed);
   case_add_all ("/snapshot/names", test_names);
   case_add_all ("/snapshot/refused", test_refused);
   g_test_add_func ("/snapshot/limit", test_limit);
