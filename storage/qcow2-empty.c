@@ -14,9 +14,9 @@
 #define BATCH 64u
 
 /* What lies in a data file is nobody else's, and is left there: nothing may
- * vanish from it before the cleared L1 is on disk. */
+ * vanish from it before the cleared L1 is on disk.  dry: could it be let go? */
 static bool
-release_entry (Qcow2 *q, Qcow2L2 entry, GError **error)
+release_entry (Qcow2 *q, Qcow2L2 entry, bool dry, GError **error)
 {
   Qcow2Cluster cluster;
   uint64_t host, length = q->cluster_size;
@@ -34,7 +34,8 @@ release_entry (Qcow2 *q, Qcow2L2 entry, GError **error)
     return true;
   if (!qcow2_check_overlap (q, host, length, error))
     return false;
-  vp_tables_free_later (q->tables, host, length);
+  if (!dry)
+    vp_tables_free_later (q->tables, host, length);
   return true;
 }
 
@@ -47,8 +48,12 @@ release_table (Qcow2 *q, uint64_t table, GError **error)
 
   if (!l2)
     return false;
+  /* All of it or nothing: what is let go must not be named any more. */
   for (uint64_t i = 0; i < entries; i++)
-    if (!release_entry (q, qcow2_l2_get (q, l2, i), error))
+    if (!release_entry (q, qcow2_l2_get (q, l2, i), true, error))
+      return false;
+  for (uint64_t i = 0; i < entries; i++)
+    if (!release_entry (q, qcow2_l2_get (q, l2, i), false, error))
       return false;
   vp_tables_free_later (q->tables, table, q->cluster_size);
   return true;
@@ -91,7 +96,7 @@ qcow2_empty (gpointer state, GError **error)
     uint64_t table = vp_be64_get (qcow2_l1 (q) + 8 * i) & QCOW2_OFFSET_MASK;
     if (!table)
       continue;
-    if (!release_table (q, table, error))
+    if (!vp_tables_trim (q->tables, error) || !release_table (q, table, error))
       return false;
     vp_be64_set (qcow2_l1 (q) + 8 * i, 0);
     vp_tables_dirty (q->tables, q->header.l1_offset, 8 * (size_t) i, 8,
