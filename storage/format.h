@@ -312,6 +312,9 @@ struct VpFormat {
    * NULL. */
   bool (*set_backing) (gpointer state, const char *name, const char *format,
                        GError **error);
+  /* Until it is closed: a backing file is to come where there is none yet, so
+   * that from now on zeros are stored as such and not left to its absence. */
+  void (*expect_backing) (gpointer state);
   /* dry: would it work?  The size is left to the image.  amend_options: as
    * options, for amend. */
   const VpOption *amend_options;

@@ -563,6 +563,12 @@ swap_backing (Qcow2 *q, char **name, char **format)
                        q->backing_format ? strlen (q->backing_format) : 0);
 }
 
+void
+qcow2_expect_backing (gpointer state)
+{
+  ((Qcow2 *) state)->expects_backing = true;
+}
+
 bool
 qcow2_set_backing (gpointer state, const char *name, const char *format,
                    GError **error)
@@ -576,6 +582,12 @@ qcow2_set_backing (gpointer state, const char *name, const char *format,
                  "%s: the name of the backing file, or of its format, is "
                  "empty or too long",
                  q->file->name);
+    return false;
+  }
+  /* It would have no hole through which one could look. */
+  if (name && qcow2_is_raw (q)) {
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                         "Invalid argument");
     return false;
   }
   swap_backing (q, &new_name, &new_format);

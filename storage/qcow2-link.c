@@ -430,7 +430,7 @@ zeroed (const Qcow2 *q, const Qcow2Cluster *old, uint32_t mask, bool unmap)
   Qcow2Cluster new = *old;
   uint32_t stored = old->packed ? mask : old->allocated & mask;
   /* Without a backing file what nobody holds is zero already. */
-  if (q->backing_name)
+  if (qcow2_is_overlay (q))
     new.zero |= mask;
   else
     new.zero |= stored;
@@ -457,7 +457,7 @@ qcow2_zero (gpointer state, uint64_t offset, uint64_t length, bool unmap,
             uint64_t *ret_done, GError **error)
 {
   Qcow2 *q = state;
-  bool bare = !q->backing_name;
+  bool bare = !qcow2_is_overlay (q);
   Slot slot;
   *ret_done = 0;
   if (!bare && q->header.version < 3)
@@ -503,7 +503,7 @@ discarded (const Qcow2 *q, const Qcow2Cluster *old, uint32_t mask)
   if (old->packed && mask != qcow2_all_subclusters (q))
     return new;
   uint32_t stored = old->packed ? mask : old->allocated & mask;
-  if (q->backing_name)
+  if (qcow2_is_overlay (q))
     new.zero |= stored;
   else if (old->packed || old->has_host)
     new.zero &= ~mask;
@@ -519,7 +519,7 @@ qcow2_discard (gpointer state, uint64_t offset, uint64_t length, GError **error)
 {
   Qcow2 *q = state;
   uint64_t step, reach = q->cluster_size << q->l2_bits;
-  if (q->backing_name && q->header.version < 3)
+  if (qcow2_is_overlay (q) && q->header.version < 3)
     return true;
   if (!qcow2_record (q, offset, length, error))
     return false;

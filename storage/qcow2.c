@@ -498,6 +498,7 @@ const VpFormat vp_format_qcow2 = {
   .amend_options = qcow2_amend_options,
   .amend = qcow2_amend,
   .set_backing = qcow2_set_backing,
+  .expect_backing = qcow2_expect_backing,
   .needs_data_file = qcow2_needs_data_file,
   .set_data_file = qcow2_set_data_file,
   .check = qcow2_check,

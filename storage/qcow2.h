@@ -117,6 +117,7 @@ typedef struct {
   uint32_t snapshots_dropped; /* too many; only where the open is lenient */
   uint32_t snapshots_trimmed; /* with too much extra data, likewise */
   char *backing_name, *backing_format, *data_file;
+  bool expects_backing; /* one is to come: zeros are stored already */
   GPtrArray *extensions;   /* of Qcow2Extension: all, known or not */
   uint64_t extensions_end; /* in the first cluster */
   GBytes *header_tail;     /* what we do not know of the header, or NULL */
@@ -152,6 +153,7 @@ bool qcow2_pack_head (Qcow2Header *header, GPtrArray *extensions,
 bool qcow2_rewrite_head (Qcow2 *q, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool qcow2_set_backing (gpointer state, const char *name, const char *format,
                         GError **error);
+void qcow2_expect_backing (gpointer state);
 
 /* qcow2.c */
 bool qcow2_corrupt (Qcow2 *q, GError **error, const char *format, ...)
@@ -327,6 +329,13 @@ typedef struct {
   uint64_t host;
   uint32_t allocated, zero;
 } Qcow2Cluster;
+
+/* Would what is not stored here be sought below? */
+static inline bool
+qcow2_is_overlay (const Qcow2 *q)
+{
+  return q->backing_name || q->expects_backing;
+}
 
 static inline unsigned
 qcow2_subclusters (const Qcow2 *q)

@@ -202,6 +202,8 @@ vp_rebase_image (VpImage *image, const VpRebase *to, const VpProgress *progress,
   g_autofree uint8_t *packed = to->compress ? g_malloc (rebase.unit) : NULL;
 
   rebase.packed = packed;
+  if (to->name && image->format->expect_backing)
+    image->format->expect_backing (image->state);
   while (done < size) {
     if (!vp_progress_update (progress, done, size, error) ||
         !rebase_step (&rebase, done, size - done, &step, error))

@@ -17,6 +17,19 @@ silent rebase -c -b "" over.qcow2
 expect 0 "Images are identical." compare -f raw wanted.raw over.qcow2
 silent rebase -u -b none -F raw over.qcow2
 expect 0 "backing file: none" info over.qcow2
+# What no backing file held before is still zero under a new one.
+head -c 4M /dev/zero | tr '\0' x > below.raw
+cp other.raw bare.raw
+truncate -s 4M bare.raw
+for compat in 0.10 1.1; do
+  silent convert -O qcow2 -o compat=$compat bare.raw bare.qcow2
+  silent rebase -b below.raw -F raw bare.qcow2
+  expect 0 "Images are identical." compare -F raw bare.qcow2 bare.raw
+  expect 0 "No errors" check bare.qcow2
+done
+silent create -q -f qcow2 -o data_file=data.raw,data_file_raw=on own.qcow2 4M
+expect 1 "Invalid argument" rebase -u -b below.raw -F raw own.qcow2
+expect 0 "No errors" check own.qcow2
 expect 1 "Must specify backing file (-b) or use unsafe mode (-u)" rebase over.qcow2
 expect 1 "backing format must be specified" rebase -u -b wanted.raw over.qcow2
 expect 1 "Operation not supported" rebase -f raw -b other.raw -F raw wanted.raw
