@@ -376,6 +376,9 @@ test_chain_depth (gconstpointer data)
     ASSERT_OK (
         vp_image_create_file (last, w.c->format, &options, NULL, &error));
     fake_gate_add (&w.gate, last);
+    memcpy (below, name, sizeof below);
+    if (i > 1 && i < VP_MAX_CHAIN_DEPTH - 1)
+      continue; /* opening takes time: keys, large clusters */
     g_autoptr (VpImage) image =
         case_open_file (last, w.c->format, 0, &w.gate.opener, &failure);
     if (i < VP_MAX_CHAIN_DEPTH) {
@@ -383,7 +386,6 @@ test_chain_depth (gconstpointer data)
       expect (image, 5000, 0xbb, 100);
     } else
       g_assert_error (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE);
-    memcpy (below, name, sizeof below);
   }
   vp_file_unref (last);
   world_clear (&w);
@@ -454,7 +456,11 @@ test_copy (gconstpointer data)
   ASSERT_OK (vp_image_write (w.image, 12345, bytes, MIB, &error));
   ASSERT_OK (vp_image_write (w.image, 7 * MIB, bytes, MIB, &error));
   put (w.image, 3 * MIB, 0, MIB); /* zeros that are stored */
+  const EngineCase *source = data;
   for (const EngineCase *c = engine_cases; c->name; c++) {
+    /* All pairs in the end; every third of them in make check. */
+    if ((source - engine_cases + (c - engine_cases)) % test_rounds (3, 1) != 0)
+      continue;
     g_autoptr (VpFile) file =
         case_create (c, &w.gate, "target", 8 * MIB, NULL, NULL);
     VpImage *target =
