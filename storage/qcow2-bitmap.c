@@ -364,14 +364,13 @@ mark (Qcow2 *q, bool all, GError **error)
     uint8_t flags[4];
     if (bitmap->marked || is_broken (bitmap) || (!all && !is_enabled (bitmap)))
       continue;
+    vp_be32_set (flags, bitmap->entry.flags | FLAG_IN_USE);
+    if (bitmap->at != 0 &&
+        !vp_file_write (q->file, bitmap->at + 12, flags, sizeof flags, error))
+      return false;
+    wrote = wrote || bitmap->at != 0;
     bitmap->marked = true;
     bitmap->entry.flags |= FLAG_IN_USE;
-    if (bitmap->at == 0)
-      continue;
-    vp_be32_set (flags, bitmap->entry.flags);
-    if (!vp_file_write (q->file, bitmap->at + 12, flags, sizeof flags, error))
-      return false;
-    wrote = true;
   }
   return !wrote || vp_file_flush (q->file, error);
 }

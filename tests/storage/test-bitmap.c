@@ -300,6 +300,27 @@ test_cuts (gconstpointer data)
   tear_down (&w);
 }
 
+/* Where a bitmap could not be marked once, the next write tries again. */
+static void
+test_mark_fails (void)
+{
+  World w;
+  uint8_t byte = 1;
+  set_up (&w, &engine_cases[1]);
+  ASSERT_OK (vp_image_bitmap_add (w.image, "all", GRAIN, true, &error));
+  reopen (&w);
+  fake_file_fail (w.file, 1, false);
+  g_assert_false (vp_image_write (w.image, 0, &byte, 1, NULL));
+  fake_file_fail (w.file, 0, false);
+  ASSERT_OK (vp_image_write (w.image, 0, &byte, 1, &error));
+  ASSERT_OK (vp_image_flush (w.image, &error));
+  g_autoptr (VpFile) cut = fake_file_copy (w.file, "disk");
+  VpImage *image = case_open (w.c, &w.gate, cut, 0);
+  g_assert_false (is_trusted (image));
+  vp_image_free (image);
+  tear_down (&w);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -310,5 +331,6 @@ main (int argc, char **argv)
   g_test_add_func ("/bitmap/copies", test_copies);
   g_test_add_func ("/bitmap/misuse", test_misuse);
   case_add_checked ("/bitmap/cuts", test_cuts);
+  g_test_add_func ("/bitmap/mark-fails", test_mark_fails);
   return g_test_run ();
 }
