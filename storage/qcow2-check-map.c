@@ -28,14 +28,27 @@ flag_fits (const Qcow2Check *check, uint64_t raw, uint64_t cluster)
          qcow2_refcount_unknown (check, cluster);
 }
 
-/* what: how the note names the entry. */
+char *
+qcow2_check_name_entry (int64_t l1_index)
+{
+  if (l1_index < 0)
+    return g_strdup ("data cluster: l2_entry");
+  return g_strdup_printf ("L2 cluster: l1_index=%" PRId64 " l1_entry",
+                          l1_index);
+}
+
+/* An L1 entry, or where l1_index is -1 one of an L2 table. */
 static void
-check_flag (Qcow2Check *check, const char *what, uint64_t raw, uint64_t times)
+check_flag (Qcow2Check *check, int64_t l1_index, uint64_t raw, uint64_t times)
 {
   uint64_t cluster = (raw & QCOW2_OFFSET_MASK) >> check->q->header.cluster_bits;
   if (flag_fits (check, raw, cluster))
     return;
   check->flag_faults += times;
+  /* A repair goes through them once more, and notes what it does. */
+  if (check->repair != VP_REPAIR_NOTHING)
+    return;
+  g_autofree char *what = qcow2_check_name_entry (l1_index);
   qcow2_check_note (check, "ERROR OFLAG_COPIED %s=%" PRIx64 " refcount=%u",
                     what, raw, vp_counts_get_stored (check->counts, cluster));
 }
@@ -90,7 +103,8 @@ note_l2 (Qcow2Check *check, uint64_t offset, bool active, GError **error)
 }
 
 static bool
-count_l1_entry (Qcow2Check *check, uint64_t raw, bool active, GError **error)
+count_l1_entry (Qcow2Check *check, uint64_t index, uint64_t raw, bool active,
+                GError **error)
 {
   Qcow2 *q = check->q;
   uint64_t offset = raw & QCOW2_OFFSET_MASK;
@@ -111,7 +125,7 @@ count_l1_entry (Qcow2Check *check, uint64_t raw, bool active, GError **error)
     return true;
   }
   if (active)
-    check_flag (check, "L2 cluster: l1_entry", raw, 1);
+    check_flag (check, (int64_t) index, raw, 1);
   return offset >= check->file_end || note_l2 (check, offset, active, error);
 }
 
@@ -136,7 +150,8 @@ qcow2_count_l1 (Qcow2Check *check, uint64_t offset, uint64_t entries,
       return false;
     for (size_t at = 0; at < part; at += 8) {
       uint64_t raw = vp_be64_get (buffer + at);
-      if (raw != 0 && !count_l1_entry (check, raw, active, error))
+      if (raw != 0 &&
+          !count_l1_entry (check, (done + at) / 8, raw, active, error))
         return false;
     }
     done += part;
@@ -253,8 +268,7 @@ count_run (Qcow2Check *check, Walk *walk, uint64_t raw, uint64_t n,
       (raw & QCOW2_COPIED && vp_counts_all_one (check->counts, first, n)))
     return true;
   for (uint64_t i = 0; i < n; i++)
-    check_flag (check, "data cluster: l2_entry", raw + i * q->cluster_size,
-                walk->table->active);
+    check_flag (check, -1, raw + i * q->cluster_size, walk->table->active);
   return true;
 }
 

@@ -47,6 +47,26 @@ qcow2_too_large (const Qcow2Check *check, GError **error)
 
 /* ---- counting ----------------------------------------------------------- */
 
+static bool
+is_past_end (const Qcow2Check *check, uint64_t offset, uint64_t length)
+{
+  return !vp_range_ok (offset, length, QCOW2_MAX_OFFSET) ||
+         (offset + length > check->file_end &&
+          offset + length - check->file_end >= check->q->cluster_size);
+}
+
+static void
+note_past_end (Qcow2Check *check, uint64_t offset, uint64_t length,
+               uint64_t times)
+{
+  check->result->corruptions += times;
+  qcow2_check_note (check,
+                    "ERROR: counting reference for region exceeding the end "
+                    "of the file by one cluster or more: offset " X64
+                    " size " X64,
+                    offset, length);
+}
+
 /* The last cluster of the file may be there in part, so what reaches less than
  * a cluster past the end is sound. */
 bool
@@ -56,16 +76,9 @@ qcow2_count_range (Qcow2Check *check, uint64_t offset, uint64_t length,
   Qcow2 *q = check->q;
   if (length == 0)
     return true;
-  if (!vp_range_ok (offset, length, QCOW2_MAX_OFFSET) ||
-      (offset + length > check->file_end &&
-       offset + length - check->file_end >= q->cluster_size)) {
+  if (is_past_end (check, offset, length)) {
     check->obscure = true;
-    check->result->corruptions += times;
-    qcow2_check_note (check,
-                      "ERROR: counting reference for region exceeding the end "
-                      "of the file by one cluster or more: offset " X64
-                      " size " X64,
-                      offset, length);
+    note_past_end (check, offset, length, times);
     if (!vp_range_ok (offset, length, QCOW2_MAX_OFFSET))
       return true;
   } else if (offset + length > check->n_clusters << q->header.cluster_bits)
@@ -138,6 +151,19 @@ qcow2_read_tables (Qcow2Check *check, guint n, Qcow2OffsetOf offset_of,
 
 /* ---- other tables ------------------------------------------------------- */
 
+/* A bitmap that lies nowhere says nothing of the disk's own clusters: no reason
+ * to keep leaks, nor to count anew for a place that is not there. */
+static bool
+count_bitmap_range (Qcow2Check *check, uint64_t offset, uint64_t length,
+                    bool *ret_is_there, GError **error)
+{
+  *ret_is_there = !is_past_end (check, offset, length);
+  if (*ret_is_there)
+    return qcow2_count_range (check, offset, length, 1, error);
+  note_past_end (check, offset, length, 1);
+  return true;
+}
+
 static bool
 count_bitmap (Qcow2Check *check, uint64_t offset, uint32_t entries,
               GError **error)
@@ -148,12 +174,19 @@ count_bitmap (Qcow2Check *check, uint64_t offset, uint32_t entries,
     CORRUPT (check, "bitmap table is too large");
     return true;
   }
-  if (!qcow2_count_range (check, offset, length, 1, error))
+  if (offset & (q->cluster_size - 1)) {
+    check->obscure = true; /* nobody knows which clusters are its own */
+    CORRUPT (check, "bitmap table offset " X64 " is misaligned", offset);
+    return true;
+  }
+  bool is_there;
+  if (!count_bitmap_range (check, offset, length, &is_there, error))
     return false;
+  if (!is_there)
+    return true;
   g_autofree uint8_t *table = g_malloc (MAX ((size_t) length, 1));
-  if (!vp_range_ok (offset, length, QCOW2_MAX_OFFSET) ||
-      !vp_file_read (q->file, offset, table, (size_t) length, error))
-    return !error || !*error;
+  if (!vp_file_read (q->file, offset, table, (size_t) length, error))
+    return false;
   for (uint32_t i = 0; i < entries; i++) {
     uint64_t raw = vp_be64_get (table + 8 * (size_t) i);
     uint64_t data = raw & QCOW2_OFFSET_MASK;
@@ -162,7 +195,8 @@ count_bitmap (Qcow2Check *check, uint64_t offset, uint32_t entries,
       CORRUPT (check, "bitmap table entry " X64 " is invalid", raw);
       continue;
     }
-    if (data && !qcow2_count_range (check, data, q->cluster_size, 1, error))
+    if (data &&
+        !count_bitmap_range (check, data, q->cluster_size, &is_there, error))
       return false;
   }
   return true;
@@ -521,8 +555,7 @@ run (Qcow2Check *check, GError **error)
   bool sound = result->corruptions == 0 && result->check_errors == 0 &&
                result->leaks == 0;
   uint64_t fixed = result->corruptions_fixed;
-  if (!qcow2_mend_flags (
-          check, (check->repair == VP_REPAIR_ALL || follow) && sound, error))
+  if (!qcow2_mend_flags (check, sound, error))
     return false;
   if (follow)
     result->corruptions_fixed = fixed;

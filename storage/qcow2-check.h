@@ -54,6 +54,9 @@ void qcow2_check_note (Qcow2Check *check, const char *format, ...)
 
 /* ---- qcow2-check.c ------------------------------------------------------ */
 
+/* How a note names an entry with a wrong COPIED flag; l1_index -1: of an L2
+ * table.  Caller frees. */
+char *qcow2_check_name_entry (int64_t l1_index);
 /* Sets the error for "over the budget"; false. */
 bool qcow2_too_large (const Qcow2Check *check, GError **error);
 /* References to [offset, offset + length), times over. */

@@ -132,10 +132,11 @@ mend_flag (Qcow2Check *check, uint64_t table, uint8_t *bytes, size_t at,
   bool one = data_file || vp_counts_get_stored (check->counts, cluster) == 1;
   if (one == ((raw & QCOW2_COPIED) != 0))
     return false;
+  g_autofree char *what =
+      qcow2_check_name_entry (is_l2 ? -1 : (int64_t) (at / 8));
   qcow2_check_note (check, "%s OFLAG_COPIED %s=%" PRIx64 " refcount=%u",
-                    repair ? "Repairing" : "ERROR",
-                    is_l2 ? "data cluster: l2_entry" : "L2 cluster: l1_entry",
-                    raw, vp_counts_get_stored (check->counts, cluster));
+                    repair ? "Repairing" : "ERROR", what, raw,
+                    vp_counts_get_stored (check->counts, cluster));
   if (!repair) {
     result->corruptions++;
     return false;

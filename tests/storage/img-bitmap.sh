@@ -18,6 +18,30 @@ expect 1 "Can't store persistent bitmaps" bitmap --add -f raw r.raw b
 silent create -q -f qcow2 -o compat=0.10 old.qcow2 1M
 expect 1 "Cannot store dirty bitmaps in qcow2 v2 files" bitmap --add old.qcow2 b
 expect 0 "No errors" check a.qcow2
+# A bitmap whose table lies nowhere is told of; a repair does not turn the
+# image over for it, and the disk reads as before.
+at () { od -An -tu1 -j "$2" -N 8 "$1" | awk '{ for (i = 1; i <= 8; i++) n = n * 256 + $i; print n }'; }
+head -c 1M /dev/urandom > bits.raw
+"$img" convert -f raw -O qcow2 bits.raw sound.qcow2
+"$img" bitmap --add --disable sound.qcow2 b
+mark=$(LC_ALL=C grep -abo -m1 -P '\x23\x85\x28\x75' sound.qcow2 | head -n 1 | cut -d: -f1)
+entry=$(at sound.qcow2 $((mark + 24)))
+cp sound.qcow2 far.qcow2
+printf '\0\0\0\007\360\0\0\0' | dd of=far.qcow2 bs=1 seek="$entry" conv=notrunc 2> /dev/null
+cp sound.qcow2 odd.qcow2
+printf '\002' | dd of=odd.qcow2 bs=1 seek=$((entry + 6)) conv=notrunc 2> /dev/null
+expect 2 "exceeding the end of the file" check far.qcow2
+expect 2 "is misaligned" check odd.qcow2
+for name in far odd; do
+  "$img" check -r all $name.qcow2 > said 2>&1
+  [ $? -eq 2 ] && ! grep -q Rebuilding said
+  ok $? "check -r all $name.qcow2 says that it is still broken"
+  "$img" check $name.qcow2 > said 2>&1
+  grep -q "^1 errors" said
+  ok $? "$name.qcow2 is not worse than before"
+  expect 0 "identical" compare -f raw -F qcow2 bits.raw $name.qcow2
+done
+
 if ! have qemu-img; then
   skip "qemu-img is not there to compare with" "the same as qemu-img's"
   finish

@@ -237,6 +237,13 @@ def damage(folder):
     set_refcount(copy("lost.qcow2"), 5, 0)
     poke(copy("dirty.qcow2", "lazy.qcow2"), 79, b"\1")
     poke(copy("corrupt.qcow2"), 79, b"\2")
+    # The COPIED flag of an L1 entry, and of an L2 entry.
+    l1 = number(f"{folder}/base.qcow2", 40)
+    l2 = number(f"{folder}/base.qcow2", l1) & 0x00fffffffffffe00
+    first = next(at for at in range(l2, l2 + 65536, 8)
+                 if number(f"{folder}/base.qcow2", at, 1) & 0x80)
+    poke(copy("l1flag.qcow2"), l1, b"\0")
+    poke(copy("l2flag.qcow2"), first, b"\0")
     poke(copy("unknown.qcow2"), 72, b"\x80")
     poke(copy("badsize.qcow2"), 24, b"\xff")
     poke(copy("badcluster.qcow2"), 20, (63).to_bytes(4, "big"))
@@ -454,6 +461,10 @@ def deeds():
     yield Case("resize --preallocation=metadata base.qcow2 +1M",
                after=look("base.qcow2")[:2])
     yield Case("resize -f raw plain.raw +1M")
+    for name in ("l1flag", "l2flag"):
+        yield Case(f"check {name}.qcow2")
+        yield Case(f"check -r leaks {name}.qcow2")
+        yield Case(f"check -r all {name}.qcow2", after=[f"check {name}.qcow2"])
     yield Case("resize plain.raw +1M")
     yield Case("resize --image-opts file.filename=plain.raw +1M")
     yield Case("resize --image-opts driver=raw,file.filename=plain.raw +1M")
