@@ -214,6 +214,19 @@ is_source (const VpImgConvert *convert, const VpImgTarget *file)
   return false;
 }
 
+/* Locks do not always tell: there is -U, and there are file systems. */
+static bool
+is_below (const GPtrArray *sources, const VpImgTarget *file)
+{
+  for (guint i = 0; i < sources->len; i++) {
+    VpImage *layer = vp_image_get_backing (g_ptr_array_index (sources, i));
+    for (; layer != NULL; layer = vp_image_get_backing (layer))
+      if (vp_img_target_is (file, vp_image_get_name (layer)))
+        return true;
+  }
+  return false;
+}
+
 static int
 fail_making (const VpImgConvert *convert, const VpFormat *format, GError *error)
 {
@@ -238,6 +251,10 @@ convert_into_new (const VpImgConvert *convert, const VpFormat *format,
   }
   if (is_source (convert, &file)) {
     vp_img_complain ("%s: source and target are one file", convert->target);
+    return 1;
+  }
+  if (is_below (sources, &file)) {
+    vp_img_complain ("%s: is a backing file of the source", convert->target);
     return 1;
   }
   file.caching = convert->target_caching;

@@ -224,6 +224,8 @@ expect 1 "Invalid cache option: odd" convert -t odd data.raw x
 expect 1 "Valid sizes are multiples of 512" convert -S 100 data.raw x
 expect 1 "--target-is-zero requires use of -n flag" convert --target-is-zero data.raw x
 expect 1 "source and target are one file" convert -O qcow2 data.raw data.raw
+silent create -q -f qcow2 -b data.raw -F raw above.qcow2
+expect 1 "is a backing file of the source" convert -U -O qcow2 above.qcow2 data.raw
 [ ! -e x ]; ok $? "failed conversions leave no file"
 [ "$(stat -c %s data.raw)" = 8388608 ]; ok $? "the source is as it was"
 silent create -q -f qcow2 n.qcow2 16M
