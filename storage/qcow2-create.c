@@ -87,7 +87,7 @@ check_options (const VpCreateOptions *options, const Plan *plan, GError **error)
   if (options->backing_name && !options->extended_l2 &&
       options->preallocation != VP_PREALLOCATION_OFF)
     return usage (error, "Backing file and preallocation can only be used at "
-                         "the same time if extended_l2 is enabled");
+                         "the same time if extended_l2 is on");
   return true;
 }
 
@@ -139,8 +139,8 @@ make_plan (const VpCreateOptions *options, Plan *plan, GError **error)
   uint64_t clusters = divide_up (plan->size, plan->cluster_size);
   plan->l1_entries = divide_up (clusters, per_l2);
   if (plan->l1_entries * 8 > VP_MAX_TABLE_SIZE)
-    return usage (error, "The image size is too large for this cluster size "
-                         "(try a larger one)");
+    return usage (error, "The image size is too large for file format 'qcow2' "
+                         "(try using a larger cluster size)");
   plan->l1 = divide_up (plan->l1_entries * 8, plan->cluster_size);
   plan->l2 = plan->mapped ? plan->l1_entries : 0;
   plan->clusters = plan->mapped ? clusters : 0;

@@ -34,8 +34,8 @@ preallocate (VpFile *file, uint64_t offset, uint64_t length,
     return vp_file_zero (file, offset, length, false, error);
   case VP_PREALLOCATION_METADATA:
   default:
-    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
-                 "raw images know preallocation off, falloc and full");
+    g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                         "Unsupported preallocation mode: metadata");
     return false;
   }
 }
