@@ -9,6 +9,12 @@
 #include "storage/error.h"
 #include "storage/image-internal.h"
 
+bool
+vp_image_has_bitmap_support (VpImage *image)
+{
+  return image->format->bitmap_add != NULL;
+}
+
 static bool
 check_format (VpImage *image, bool change, GError **error)
 {

@@ -15,6 +15,8 @@
 
 #include "storage/image.h"
 
+/* Can its format hold any? */
+bool vp_image_has_bitmap_support (VpImage *image);
 /* granularity: bytes, a power of two, 512 at least; 0: the default. */
 bool vp_image_bitmap_add (VpImage *image, const char *name,
                           uint64_t granularity, bool enabled,

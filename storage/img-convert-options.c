@@ -170,6 +170,9 @@ find_clash (const VpImgConvert *convert)
     return "--target-image-opts requires use of -n flag";
   if (convert->target_is_zero && !convert->no_create)
     return "--target-is-zero requires use of -n flag";
+  if (convert->target_is_zero && convert->backing != NULL)
+    return "Cannot use --target-is-zero when the destination image has a "
+           "backing file";
   if (convert->no_create && convert->pairs->len > 0)
     return "-o has no effect when skipping image creation";
   if (convert->snapshot != NULL && convert->sources->len > 1)

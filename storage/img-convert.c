@@ -348,6 +348,11 @@ convert_sources (VpImgConvert *convert, const VpFormat *format)
   if (convert->snapshot != NULL &&
       !vp_img_load_snapshot (g_ptr_array_index (sources, 0), convert->snapshot))
     return 1;
+  if (convert->bitmaps &&
+      !vp_image_has_bitmap_support (g_ptr_array_index (sources, 0))) {
+    vp_img_complain ("Source lacks bitmap support");
+    return 1;
+  }
   if (convert->bitmaps && !convert->skip_broken &&
       !vp_image_check_bitmaps (g_ptr_array_index (sources, 0), &error))
     return vp_img_fail (error, 1);

@@ -68,7 +68,12 @@ silent convert -n -c -f raw -O qcow2 part.raw n.qcow2
 expect 0 "No errors" check n.qcow2
 silent convert -n -f raw --target-image-opts part.raw driver=qcow2,file.filename=n.qcow2
 
+expect 1 "when the destination image has a backing file" convert -n \
+  --target-is-zero -B n.qcow2 -F qcow2 -O qcow2 fifo.qcow2 n.qcow2
+
 # A snapshot; bitmaps.
+expect 1 "Source lacks bitmap support" convert --bitmaps -f raw -O qcow2 \
+  data.raw none.qcow2
 cp fifo.qcow2 snap.qcow2
 "$img" snapshot -c one snap.qcow2
 silent convert -n -f raw -O qcow2 part.raw snap.qcow2
