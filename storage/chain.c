@@ -76,6 +76,7 @@ open_layer (VpFile *file, const char *format_name, VpImageFlags flags,
   image->file = vp_file_ref (file);
   image->state = state;
   image->flags = flags;
+  image->probed = !format_name;
   if (options->key)
     image->key =
         vp_secret_new (options->key->id, options->key->data, options->key->len);

@@ -19,6 +19,7 @@ struct VpImage {
   VpFile *file; /* owned */
   gpointer state;
   VpImageFlags flags;
+  bool probed;           /* nobody stated the format */
   uint64_t cluster_size; /* 0: none */
   uint64_t grain;        /* what zero and discard take at least; not 0 */
   VpFile *data_file;     /* owned; NULL: none, or not opened */

@@ -516,6 +516,12 @@ vp_image_get_format (VpImage *image)
   return image->format;
 }
 
+bool
+vp_image_was_probed (VpImage *image)
+{
+  return image->probed;
+}
+
 uint64_t
 vp_image_get_cluster_size (VpImage *image)
 {

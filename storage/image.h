@@ -96,6 +96,8 @@ VpFile *vp_image_make_data_file (VpOpener *opener, const char *image,
 uint64_t vp_image_get_size (VpImage *image);
 const char *vp_image_get_name (VpImage *image);
 const VpFormat *vp_image_get_format (VpImage *image);
+/* Nobody stated the format of this layer: its bytes did. */
+bool vp_image_was_probed (VpImage *image);
 uint64_t vp_image_get_cluster_size (VpImage *image); /* 0: has none */
 VpImage *vp_image_get_backing (VpImage *image);      /* borrowed, or NULL */
 /* The key that this layer was opened with, borrowed, or NULL. */

@@ -113,13 +113,15 @@ keys_clear (Keys *keys)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Keys, keys_clear)
 
-/* The base again, for writing. */
+/* The base again, for writing.  Where the image does not state its format, a
+ * guest must not choose it: what was guessed to be raw stays raw. */
 static VpImage *
 reopen_base (const Arguments *arguments, VpImage *image, VpImage *layer,
              char **ret_name, GError **error)
 {
   VpOpener opener = vp_opener_person (0);
   const VpFormat *format = vp_image_get_format (layer);
+  bool is_guess = vp_image_was_probed (layer) && format == &vp_format_raw;
   VpFileId id = vp_image_get_file (layer)->id;
   g_auto (Keys) keys = { 0 };
 
@@ -135,6 +137,8 @@ reopen_base (const Arguments *arguments, VpImage *image, VpImage *layer,
   if (base == NULL)
     return NULL;
   vp_image_add_caching (base, arguments->access.caching);
+  if (is_guess)
+    vp_file_guard_head (file, vp_formats_head_is_raw);
   VpFileId now = vp_image_get_file (base)->id;
   if (now.device != id.device || now.inode != id.inode) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_IN_USE,

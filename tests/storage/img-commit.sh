@@ -25,6 +25,24 @@ expect 1 "Image does not have a backing file" commit -f raw base.raw
 expect 1 "Did not find 'nope' in the backing chain of 'over.qcow2'" \
   commit -b nope over.qcow2
 expect 1 "Expecting one image file name" commit
+
+# A guest must not make another format of a disk whose format nobody stated.
+truncate -s 1M hold.raw
+printf 'QFI\373\0\0\0\3' > sly.raw
+truncate -s 1M sly.raw
+cp hold.raw was.raw
+silent create -q -f qcow2 -b hold.raw -F raw sly.qcow2
+silent convert -n -f raw -O qcow2 sly.raw sly.qcow2
+cp sly.qcow2 stated.qcow2
+# The extension with the backing format gets a number that nobody knows.
+at=$(LC_ALL=C grep -obUaP '\xe2\x79\x2a\xca' sly.qcow2 | head -n 1 | cut -d: -f1)
+printf '\022\064\126\170' |
+  dd of=sly.qcow2 bs=1 seek="$at" conv=notrunc 2> scratch/err
+expect 1 "Operation not permitted" commit sly.qcow2
+cmp hold.raw was.raw > scratch/out; ok $? "a probed raw base stays raw"
+silent commit -q stated.qcow2
+cmp hold.raw sly.raw > scratch/out; ok $? "a stated one takes any bytes"
+
 if ! have qemu-img || ! have qemu-io; then
   skip "qemu-img is not there to compare with" "the same as qemu-img's"
   finish
