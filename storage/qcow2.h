@@ -117,7 +117,7 @@ typedef struct {
   uint32_t snapshots_dropped; /* too many; only where the open is lenient */
   uint32_t snapshots_trimmed; /* with too much extra data, likewise */
   char *backing_name, *backing_format, *data_file;
-  bool expects_backing; /* one is to come: zeros are stored already */
+  bool expects_backing;    /* one is to come: zeros are stored already */
   GPtrArray *extensions;   /* of Qcow2Extension: all, known or not */
   uint64_t extensions_end; /* in the first cluster */
   GBytes *header_tail;     /* what we do not know of the header, or NULL */

@@ -89,7 +89,10 @@ fi
 bits () {
   rm -f socket
   qemu-nbd -r -f qcow2 -B "$2" -k "$dir/socket" -t "$1" & nbd=$!
-  for _ in $(seq 200); do [ -S socket ] && break || sleep 0.02; done
+  for _ in $(seq 200); do
+    [ ! -S socket ] || break
+    sleep 0.02
+  done
   qemu-img map --output=json --image-opts \
     "driver=nbd,server.type=unix,server.path=$dir/socket,x-dirty-bitmap=qemu:dirty-bitmap:$2"
   kill $nbd

@@ -287,7 +287,7 @@ expect 1 "Invalid step_size specified." bench -S x w.qcow2
 
 # Completion offers what help lists.
 if command -v bash > /dev/null; then
-  complete () {
+  words_for () {
     PATH="$(dirname "$img"):$PATH" bash -c '. "$0/etc/vprov-img.bash"
       COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
       _vprov_img 2> /dev/null
@@ -295,9 +295,9 @@ if command -v bash > /dev/null; then
   }
   case $VP_SRCDIR in /*) : ;; *) VP_SRCDIR= ;; esac
   if [ -n "$VP_SRCDIR" ]; then
-    [ "$(complete vprov-img chec)" = "check checksum" ] &&
-      complete vprov-img info -- | grep -q -e "--backing-chain.*--header" &&
-      [ "$(complete vprov-img create -f '')" = "raw qcow2" ]
+    [ "$(words_for vprov-img chec)" = "check checksum" ] &&
+      words_for vprov-img info -- | grep -q -e "--backing-chain.*--header" &&
+      [ "$(words_for vprov-img create -f '')" = "raw qcow2" ]
     ok $? "completion offers verbs, options and formats"
   fi
 fi
@@ -307,8 +307,8 @@ if command -v python3 > /dev/null; then
   python3 -c 'import os, signal, sys
 signal.pthread_sigmask (signal.SIG_BLOCK, [signal.SIGUSR1])
 os.kill (os.getpid (), signal.SIGUSR1)
-os.execv (sys.argv[1], sys.argv[1:])' "$img" convert -O qcow2 data.raw u.qcow2 > out 2> err
-  [ $? -eq 0 ] && [ ! -s out ] && grep -qE '^    \([0-9.]+/100%\)$' err
+os.execv (sys.argv[1], sys.argv[1:])' "$img" convert -O qcow2 data.raw u.qcow2 > out 2> err &&
+    [ ! -s out ] && grep -qE '^    \([0-9.]+/100%\)$' err
   ok $? "SIGUSR1 is answered on the standard error"
 fi
 

@@ -185,14 +185,11 @@ check_PROGRAMS += tests/storage/test-preallocate
 TESTS += tests/storage/test-preallocate
 tests_storage_test_preallocate_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_preallocate_LDADD = $(engine_ldadd)
-	tests/storage/img-rebase.sh tests/storage/img-create.sh
 
 # Encryption.
 dist_check_SCRIPTS += tests/storage/img-crypt.sh
 TESTS += tests/storage/img-crypt.sh
 LONG_TESTS += tests/storage/img-crypt.sh
-	tests/storage/img-rebase.sh tests/storage/img-create.sh \
-	tests/storage/img-convert.sh
 # Faults put into sound images, found and mended.
 check_PROGRAMS += tests/storage/test-check
 TESTS += tests/storage/test-check
