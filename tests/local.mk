@@ -19,6 +19,10 @@ AM_TESTS_ENVIRONMENT = \
 # only (*.sh): automake makes rules for programs in TESTS alone.
 SYSTEM_TESTS =
 
+# Scripts that run a rival's tool beside ours many times: too slow for "make
+# check", so "make check-judged" and "make check-system" run them.  No root.
+JUDGED_TESTS =
+
 # The same programs with many more rounds, minutes instead of seconds: run by
 # "make check-long".
 LONG_TESTS =
@@ -29,6 +33,12 @@ include $(top_srcdir)/tests/daemon/local.mk
 include $(top_srcdir)/tests/system/local.mk
 include $(top_srcdir)/tests/bench/local.mk
 include $(top_srcdir)/tests/house/local.mk
+
+SYSTEM_TESTS += $(JUDGED_TESTS)
+
+.PHONY: check-judged
+check-judged: all
+	$(MAKE) check TESTS='$(JUDGED_TESTS)'
 
 .PHONY: check-system
 check-system: all

@@ -20,9 +20,7 @@ tests_storage_test_json_LDADD = libvprov-image.la
 dist_check_SCRIPTS += tests/storage/img-verbs.sh
 TESTS += tests/storage/img-verbs.sh
 dist_check_SCRIPTS += tests/storage/img-interop.sh
-TESTS += tests/storage/img-interop.sh
 dist_check_SCRIPTS += tests/storage/img-whole.sh
-TESTS += tests/storage/img-whole.sh
 LONG_TESTS += tests/storage/img-whole.sh
 dist_check_SCRIPTS += tests/storage/img-same.sh
 EXTRA_DIST += tests/storage/img-same.py
@@ -36,9 +34,8 @@ EXTRA_DIST += tests/storage/img-functions.sh
 dist_check_SCRIPTS += tests/storage/img-measure.sh tests/storage/img-dd.sh \
 	tests/storage/img-commit.sh tests/storage/img-rebase.sh \
 	tests/storage/img-create.sh tests/storage/img-convert.sh
-TESTS += tests/storage/img-measure.sh tests/storage/img-dd.sh \
-	tests/storage/img-commit.sh tests/storage/img-rebase.sh \
-	tests/storage/img-create.sh tests/storage/img-convert.sh
+TESTS += tests/storage/img-measure.sh tests/storage/img-create.sh \
+	tests/storage/img-convert.sh
 
 check_PROGRAMS += tests/storage/test-sandbox
 TESTS += tests/storage/test-sandbox
@@ -52,8 +49,7 @@ check_LTLIBRARIES += tests/storage/libengine.la
 tests_storage_libengine_la_SOURCES = tests/storage/engine-cases.c \
 	tests/storage/engine-cases.h tests/storage/fake-file.c \
 	tests/storage/fake-file.h tests/storage/byte-model.c \
-	tests/storage/byte-model.h tests/storage/judge.c \
-	tests/storage/judge.h
+	tests/storage/byte-model.h tests/storage/judge.c tests/storage/judge.h
 tests_storage_libengine_la_CPPFLAGS = $(libvprov_image_la_CPPFLAGS)
 tests_storage_libengine_la_LIBADD = libvprov-image.la
 engine_cppflags = $(libvprov_image_la_CPPFLAGS)
@@ -131,7 +127,6 @@ tests_storage_test_grow_hides_tail_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_grow_hides_tail_LDADD = $(engine_ldadd)
 
 dist_check_SCRIPTS += tests/storage/img-matrix.sh
-TESTS += tests/storage/img-matrix.sh
 LONG_TESTS += tests/storage/img-matrix.sh
 
 check_PROGRAMS += tests/storage/test-random
@@ -188,7 +183,6 @@ tests_storage_test_preallocate_LDADD = $(engine_ldadd)
 
 # Encryption.
 dist_check_SCRIPTS += tests/storage/img-crypt.sh
-TESTS += tests/storage/img-crypt.sh
 LONG_TESTS += tests/storage/img-crypt.sh
 # Faults put into sound images, found and mended.
 check_PROGRAMS += tests/storage/test-check
@@ -214,7 +208,6 @@ dist_check_SCRIPTS += tests/storage/img-bitmap.sh
 TESTS += tests/storage/img-bitmap.sh
 
 dist_check_SCRIPTS += tests/storage/img-create-same.sh
-TESTS += tests/storage/img-create-same.sh
 check_PROGRAMS += tests/storage/test-layers
 TESTS += tests/storage/test-layers
 tests_storage_test_layers_CPPFLAGS = $(engine_cppflags)
@@ -222,7 +215,6 @@ tests_storage_test_layers_LDADD = $(engine_ldadd)
 LONG_TESTS += tests/storage/test-layers
 
 dist_check_SCRIPTS += tests/storage/img-subclusters.sh
-TESTS += tests/storage/img-subclusters.sh
 
 check_PROGRAMS += tests/storage/test-subcluster
 TESTS += tests/storage/test-subcluster
@@ -231,3 +223,14 @@ tests_storage_test_subcluster_LDADD = $(engine_ldadd)
 
 SYSTEM_TESTS += tests/storage/img-matrix-whole.sh
 EXTRA_DIST += tests/storage/img-matrix-whole.sh
+
+# Beside qemu-img, many runs each.
+JUDGED_TESTS += tests/storage/img-interop.sh
+JUDGED_TESTS += tests/storage/img-whole.sh
+JUDGED_TESTS += tests/storage/img-dd.sh
+JUDGED_TESTS += tests/storage/img-commit.sh
+JUDGED_TESTS += tests/storage/img-rebase.sh
+JUDGED_TESTS += tests/storage/img-matrix.sh
+JUDGED_TESTS += tests/storage/img-crypt.sh
+JUDGED_TESTS += tests/storage/img-create-same.sh
+JUDGED_TESTS += tests/storage/img-subclusters.sh

@@ -455,7 +455,7 @@ static void
 test_failing (gconstpointer data)
 {
   uint64_t seed = test_seed ();
-  unsigned states = 0, step = test_rounds (17, 1);
+  unsigned states = 0, step = test_rounds (29, 1);
   for (unsigned forever = 0; forever < 2; forever++)
     for (unsigned nth = 1; run_failing (data, seed, nth, forever) > 0;
          nth += step)
@@ -604,7 +604,7 @@ test_cuts (gconstpointer data)
 {
   uint64_t seed = test_seed ();
   unsigned states = 0;
-  unsigned step = test_rounds (16, 1), per_epoch = test_rounds (1, 8);
+  unsigned step = test_rounds (24, 1), per_epoch = test_rounds (1, 8);
   for (unsigned i = 0; i < test_rounds (1, 4); i++)
     states += run_cuts (data, seed + i, test_rounds (60, 100), step, per_epoch);
   g_test_message ("%u states", states);
