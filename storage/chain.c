@@ -99,17 +99,30 @@ same_file (VpFile *a, VpFile *b)
          a->id.inode == b->id.inode;
 }
 
+static bool
+layer_has (VpImage *layer, VpFile *file)
+{
+  if (same_file (layer->file, file) ||
+      (layer->data_file && same_file (layer->data_file, file)))
+    return true;
+  for (guint i = 0; layer->parts && i < layer->parts->len; i++)
+    if (same_file (g_ptr_array_index (layer->parts, i), file))
+      return true;
+  return false;
+}
+
 /* A chain ends, and no file is in it twice. */
 static bool
 check_link (VpImage *top, VpFile *file, GError **error)
 {
   unsigned depth = 1;
   for (VpImage *layer = top; layer; layer = layer->backing, depth++)
-    if (same_file (layer->file, file) ||
-        (layer->data_file && same_file (layer->data_file, file))) {
-      g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
-                   "%s: the chain of backing files comes back to it",
-                   file->name);
+    if (layer_has (layer, file)) {
+      g_set_error (
+          error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+          "%s: the chain of files that make up the image comes back to "
+          "it",
+          file->name);
       return false;
     }
   if (depth > VP_MAX_CHAIN_DEPTH) {
@@ -145,6 +158,14 @@ pass_gate (VpOpener *opener, const VpClaim *claim, const char **ret_format,
   return g_steal_pointer (&file);
 }
 
+static VpFile *
+too_many_parts (const char *image, GError **error)
+{
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+               "%s: more than %u extents", image, VP_MAX_PARTS);
+  return NULL;
+}
+
 /* The data file of a layer, where it has one. */
 static bool
 attach_data (VpImage *top, VpImage *layer, const VpOpenOptions *options,
@@ -177,6 +198,38 @@ attach_data (VpImage *top, VpImage *layer, const VpOpenOptions *options,
     return false;
   layer->format->set_data_file (layer->state, file);
   layer->data_file = g_steal_pointer (&file);
+  return true;
+}
+
+/* The extents of a layer, where it has any. */
+static bool
+attach_parts (VpImage *top, VpImage *layer, VpOpener *opener, GError **error)
+{
+  const VpFormat *format = layer->format;
+  VpClaim claim = { 0 };
+  if (!format->part || top->flags & VP_IMAGE_NO_BACKING)
+    return true;
+  layer->parts =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) vp_file_unref);
+  for (unsigned i = 0; format->part (layer->state, i, &claim); i++) {
+    const char *found;
+    claim.role = "extent";
+    claim.format = "raw";
+    claim.image = layer->file->name;
+    claim.writable = layer->flags & VP_IMAGE_WRITABLE;
+    claim.create = false;
+    g_autoptr (VpFile) file = i < VP_MAX_PARTS
+                                  ? pass_gate (opener, &claim, &found, error)
+                                  : too_many_parts (layer->file->name, error);
+    if (!file) {
+      g_prefix_error (error, "Could not open extent: ");
+      return false;
+    }
+    if (!check_link (top, file, error) ||
+        !format->set_part (layer->state, i, file, error))
+      return false;
+    g_ptr_array_add (layer->parts, g_steal_pointer (&file));
+  }
   return true;
 }
 
@@ -240,7 +293,8 @@ vp_image_open_with (VpFile *file, const VpOpenOptions *options, GError **error)
   VpOpener *opener = options->opener;
   for (VpImage *layer = top; layer; layer = layer->backing) {
     VpClaim claim = { .role = "backing", .image = layer->file->name };
-    if (!attach_data (top, layer, options, opener, error))
+    if (!attach_data (top, layer, options, opener, error) ||
+        !attach_parts (top, layer, opener, error))
       return NULL;
     if (!has_below (layer, flags, options, &claim))
       break;
@@ -294,6 +348,7 @@ vp_image_free (VpImage *image)
     VpImage *backing = image->backing;
     image->format->close (image->state);
     vp_file_unref (image->data_file);
+    g_clear_pointer (&image->parts, g_ptr_array_unref);
     vp_file_unref (image->file);
     vp_transfer_free (image->transfer);
     vp_secret_free (image->key);
@@ -404,6 +459,64 @@ open_new_data (VpFile *file, const VpCreateOptions *options, VpOpener *opener,
   return true;
 }
 
+static VpFile *
+make_part (VpOpener *opener, const char *image, const char *name,
+           GError **error)
+{
+  const char *format;
+  VpClaim claim = { .role = "extent",
+                    .name = name,
+                    .format = "raw",
+                    .image = image,
+                    .writable = true,
+                    .create = true };
+  return pass_gate (opener, &claim, &format, error);
+}
+
+bool
+vp_image_make_parts (VpOpener *opener, const char *image,
+                     const VpFormat *format, const VpCreateOptions *options,
+                     GPtrArray **ret_parts, GError **error)
+{
+  g_autoptr (GPtrArray) parts =
+      g_ptr_array_new_with_free_func ((GDestroyNotify) vp_file_unref);
+  for (unsigned i = 0; format->part_to_make; i++) {
+    g_autofree char *name = format->part_to_make (options, image, i);
+    if (!name)
+      break;
+    VpFile *file = i < VP_MAX_PARTS ? make_part (opener, image, name, error)
+                                    : too_many_parts (image, error);
+    if (!file)
+      return false;
+    g_ptr_array_add (parts, file);
+  }
+  *ret_parts = parts->len > 0 ? g_steal_pointer (&parts) : NULL;
+  return true;
+}
+
+/* Before the image itself; all of them empty. */
+static bool
+prepare_parts (VpFile *file, const GPtrArray *parts, GError **error)
+{
+  for (guint i = 0; parts && i < parts->len; i++) {
+    VpFile *part = g_ptr_array_index (parts, i);
+    if (same_file (file, part))
+      return usage (error, "the image and one of its extents are one file");
+    if (!part->is_device && !vp_file_truncate (part, 0, error))
+      return false;
+  }
+  return true;
+}
+
+static bool
+flush_parts (const GPtrArray *parts, GError **error)
+{
+  for (guint i = 0; parts && i < parts->len; i++)
+    if (!vp_file_flush (g_ptr_array_index (parts, i), error))
+      return false;
+  return true;
+}
+
 bool
 vp_image_create_file (VpFile *file, const char *format_name,
                       const VpCreateOptions *options, VpOpener *opener,
@@ -423,10 +536,19 @@ vp_image_create_file (VpFile *file, const char *format_name,
       !open_new_data (file, &wanted, opener, &data, error))
     return false;
   wanted.data_file = data;
-  if (!file->is_device && !vp_file_truncate (file, 0, error))
+  g_autoptr (GPtrArray) made = NULL;
+  if (!wanted.parts) {
+    if (!vp_image_make_parts (opener, file->name, format, &wanted, &made,
+                              error))
+      return false;
+    wanted.parts = made;
+  }
+  if (!prepare_parts (file, wanted.parts, error) ||
+      (!file->is_device && !vp_file_truncate (file, 0, error)))
     return false;
   return format->create (file, &wanted, error) &&
-         (!data || vp_file_flush (data, error)) && vp_file_flush (file, error);
+         (!data || vp_file_flush (data, error)) &&
+         flush_parts (wanted.parts, error) && vp_file_flush (file, error);
 }
 
 bool
@@ -480,6 +602,15 @@ person_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
     flags |= VP_FILE_WRITABLE;
   if (claim->create)
     flags |= VP_FILE_CREATE;
+  /* Extents lie beside the image and nowhere else: a descriptor that came from
+   * somebody is not to fetch what lies elsewhere on this host. */
+  if (strcmp (claim->role, "extent") == 0 && strchr (claim->name, '/')) {
+    g_autofree char *shown = g_strescape (claim->name, NULL);
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
+                 "%s: names '%s', which is not in its own folder", claim->image,
+                 shown);
+    return NULL;
+  }
   /* A data file is not looked for beside the image: neither does QEMU, and
    * both must find the same one. */
   if (g_path_is_absolute (claim->name) || strcmp (claim->role, "data") == 0)

@@ -122,7 +122,8 @@ hire (gpointer work)
   hand->transfer = vp_transfer_new ();
   hand->buffer = g_malloc (copy->chunk);
   if (copy->packs)
-    hand->packed = g_malloc (copy->chunk);
+    hand->packed = g_malloc ((copy->chunk / (size_t) copy->packing.unit + 1) *
+                             (vp_transfer_most_packed (&copy->packing) + 1));
   hand->spans = g_array_new (FALSE, FALSE, sizeof (Span));
   hand->parts = g_array_new (FALSE, FALSE, sizeof (Part));
   hand->outputs = g_array_new (FALSE, FALSE, sizeof (Output));
@@ -748,10 +749,12 @@ threads_of (const Copy *copy)
 static bool
 prepare_packing (Copy *copy, GError **error)
 {
-  if (!copy->options->compress)
+  bool can = vp_image_get_packing (copy->target, &copy->packing);
+  if (!copy->options->compress && !(can && copy->packing.always))
     return true;
-  if (vp_image_get_packing (copy->target, &copy->packing)) {
+  if (can) {
     copy->packs = true;
+    copy->clones = false;
     copy->unit = copy->packing.unit;
     return true;
   }

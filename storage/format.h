@@ -38,6 +38,7 @@
 #define VP_MAX_NAME_LEN      1023u
 #define VP_MAX_TABLE_SIZE    (32u << 20) /* L1 and its like */
 #define VP_MAX_REFTABLE_SIZE (8u << 20)
+#define VP_MAX_PARTS         1024u /* extents beside one image */
 #define VP_MAX_SNAPSHOTS     65536u
 #define VP_MAX_SNAPSHOT_SIZE (64u << 20)
 
@@ -92,6 +93,9 @@ typedef struct {
 typedef struct {
   VpCodecKind codec;
   uint64_t unit; /* guest bytes, all of them packed as one */
+  /* The image holds nothing else: units are written whole, once, in rising
+   * order, and packed even where that makes them larger. */
+  bool always;
 } VpPacking;
 
 /* ---- facts -------------------------------------------------------------- */
@@ -180,6 +184,14 @@ typedef struct {
   VpFile *data_file;
   bool data_file_raw; /* ... and stays a raw image of its own */
   VpEncryptOptions encrypt;
+  /* vmdk */
+  const char *subformat, *adapter_type, *hwversion, *toolsversion;
+  bool compat6, zeroed_grain;
+  uint64_t extent_size; /* twoGbMaxExtent*: of one extent; 0: 2 GiB */
+  /* The files that part_to_make () names, in that order, emptied; of VpFile,
+   * borrowed.  NULL: opened through the opener. */
+  const GPtrArray *parts;
+  bool is_static; /* vdi */
 } VpCreateOptions;
 
 #define VP_CREATE_OPTIONS_INIT                                                 \
@@ -235,6 +247,19 @@ typedef struct {
   GPtrArray *messages; /* of char *, one a fault, at most 1000 */
 } VpCheckResult;
 
+/* ---- claims -------------------------------------------------------------- */
+
+/* A name found inside an image. */
+typedef struct {
+  const char *role;   /* "backing", "data", "extent" */
+  const char *name;   /* the bytes that the image holds, without NUL */
+  const char *format; /* as the image says, or NULL */
+  const char *image;  /* name of the file that says so */
+  /* "data", "extent": */
+  bool writable; /* of an image that is opened for writing */
+  bool create;   /* ... that is just being made */
+} VpClaim;
+
 /* ---- the driver --------------------------------------------------------- */
 
 typedef enum {
@@ -274,6 +299,18 @@ struct VpFormat {
   bool (*needs_data_file) (gpointer state, const char **ret_name);
   void (*set_data_file) (gpointer state, VpFile *file);
 
+  /* Extents: files beside the image that hold its guest bytes, by index from
+   * 0.  part: false: there are no more; the claim and what it points to are
+   * the driver's.  Until set_part, which takes its own reference, the bytes of
+   * that one cannot be read, but info works.  part_to_make: the names of those
+   * that create is to be given, beside the image of that name; owned by the
+   * caller, NULL: no more.  All or none. */
+  bool (*part) (gpointer state, unsigned index, VpClaim *ret_claim);
+  bool (*set_part) (gpointer state, unsigned index, VpFile *file,
+                    GError **error);
+  char *(*part_to_make) (const VpCreateOptions *options, const char *image,
+                         unsigned index);
+
   bool (*map) (gpointer state, uint64_t offset, uint64_t length, VpRun *ret_run,
                GError **error);
   bool (*reserve) (gpointer state, uint64_t offset, uint64_t length,
@@ -283,8 +320,8 @@ struct VpFormat {
   void (*unreserve) (gpointer state, const VpPlace *place);
   /* Packed units, all three or none.  packing: false where this image cannot
    * have any.  reserve_packed: a place for the unit at offset in len bytes,
-   * fewer than the unit; the caller writes them at place.offset of place.file,
-   * then calls link_packed, or unreserve. */
+   * fewer than the unit (unless it is always packed); the caller writes them at
+   * place.offset of place.file, then calls link_packed, or unreserve. */
   bool (*packing) (gpointer state, VpPacking *ret_packing);
   bool (*reserve_packed) (gpointer state, uint64_t offset, uint64_t len,
                           VpPlace *ret_place, GError **error);
@@ -363,16 +400,6 @@ struct VpFormat {
 
 /* ---- the gate ----------------------------------------------------------- */
 
-/* A name found inside an image. */
-typedef struct {
-  const char *role;   /* "backing", "data" */
-  const char *name;   /* the bytes that the image holds, without NUL */
-  const char *format; /* as the image says, or NULL */
-  const char *image;  /* name of the file that says so */
-  bool writable;      /* "data": of an image that is opened for writing */
-  bool create;        /* ... that is just being made */
-} VpClaim;
-
 typedef struct VpOpener VpOpener;
 struct VpOpener {
   /* Read-only unless the claim says else.  ret_format: what the gate knows
@@ -385,7 +412,8 @@ struct VpOpener {
 };
 
 /* The person gate: regular files and block devices, relative names beside the
- * image that names them (a data file's: where we are, as QEMU has it);
+ * image that names them (a data file's: where we are, as QEMU has it); an
+ * extent's name is one component, of a file in the image's folder;
  * "scheme:" names are refused.  flags: VP_FILE_NO_LOCK
  * or 0.  By value; nothing to free. */
 VpOpener vp_opener_person (VpFileFlags flags);

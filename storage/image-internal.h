@@ -23,6 +23,7 @@ struct VpImage {
   uint64_t cluster_size; /* 0: none */
   uint64_t grain;        /* what zero and discard take at least; not 0 */
   VpFile *data_file;     /* owned; NULL: none, or not opened */
+  GPtrArray *parts;      /* of VpFile, owned; NULL: none, or not opened */
   VpImage *backing;      /* owned */
   bool backing_missing;  /* it has one, and nobody wanted it opened */
   VpSecret *key;         /* owned; that opened it, or NULL */

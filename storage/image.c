@@ -547,6 +547,8 @@ vp_image_add_caching (VpImage *image, VpFileCaching caching)
     vp_file_add_caching (image->file, caching);
     if (image->data_file != NULL)
       vp_file_add_caching (image->data_file, caching);
+    for (guint i = 0; image->parts && i < image->parts->len; i++)
+      vp_file_add_caching (g_ptr_array_index (image->parts, i), caching);
   }
 }
 
@@ -554,6 +556,19 @@ VpFile *
 vp_image_get_file (VpImage *image)
 {
   return image->file;
+}
+
+/* What the extents take up as well. */
+static bool
+add_parts (VpImage *image, uint64_t *used_size, GError **error)
+{
+  for (guint i = 0; image->parts && i < image->parts->len; i++) {
+    uint64_t used;
+    if (!vp_file_get_used (g_ptr_array_index (image->parts, i), &used, error))
+      return false;
+    *used_size += used;
+  }
+  return true;
 }
 
 bool
@@ -564,6 +579,7 @@ vp_image_get_info (VpImage *image, VpImageInfo *ret_info, GError **error)
                                 .cluster_size = image->cluster_size };
   if (!vp_file_get_size (image->file, &info.file_size, error) ||
       !vp_file_get_used (image->file, &info.used_size, error) ||
+      !add_parts (image, &info.used_size, error) ||
       !image->format->info (image->state, &info, error))
     return false;
   *ret_info = info;

@@ -93,6 +93,13 @@ VpFile *vp_image_make_data_file (VpOpener *opener, const char *image,
                                  const char *name,
                                  GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* The same for the extents of an image to be, for VpCreateOptions.parts; *ret
+ * is NULL where it has none.  Owned by the caller. */
+bool vp_image_make_parts (VpOpener *opener, const char *image,
+                          const VpFormat *format,
+                          const VpCreateOptions *options, GPtrArray **ret_parts,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
 uint64_t vp_image_get_size (VpImage *image);
 const char *vp_image_get_name (VpImage *image);
 const VpFormat *vp_image_get_format (VpImage *image);
@@ -103,7 +110,7 @@ VpImage *vp_image_get_backing (VpImage *image);      /* borrowed, or NULL */
 /* The key that this layer was opened with, borrowed, or NULL. */
 const VpSecret *vp_image_get_key (VpImage *image);
 VpFile *vp_image_get_file (VpImage *image); /* borrowed */
-/* For its file and its data file, and for those of all layers below. */
+/* For its file, its data file and extents, and those of all layers below. */
 void vp_image_add_caching (VpImage *image, VpFileCaching caching);
 /* This layer alone; clear with vp_image_info_clear (). */
 bool vp_image_get_info (VpImage *image, VpImageInfo *ret_info,

@@ -98,6 +98,15 @@ vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
     vp_file_add_caching (data, target->caching);
   }
   wanted.data_file = data;
+  g_autoptr (GPtrArray) parts = NULL;
+  if (format->part_to_make != NULL) {
+    if (!vp_image_make_parts (&opener, target->path, format, &wanted, &parts,
+                              error))
+      return false;
+    for (guint i = 0; parts != NULL && i < parts->len; i++)
+      vp_file_add_caching (g_ptr_array_index (parts, i), target->caching);
+    wanted.parts = parts;
+  }
   /* The size is known by now: the backing file is opened once, when the image
    * is. */
   g_autoptr (VpFile) file = open_file (target, error);

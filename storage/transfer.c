@@ -242,6 +242,15 @@ vp_transfer_write (VpTransfer *transfer, const VpPlace *place, uint64_t guest,
                               error);
 }
 
+size_t
+vp_transfer_most_packed (const VpPacking *packing)
+{
+  size_t unit = (size_t) packing->unit;
+  /* Stored blocks cost 5 bytes for each 64 KiB or part of it, in our codecs
+   * for less than that, and a wrapping has a few bytes of its own. */
+  return packing->always ? unit + unit / 256 + 64 : unit - 1;
+}
+
 const uint8_t *
 vp_transfer_pack (VpTransfer *transfer, const VpPacking *packing, int level,
                   const uint8_t *unit, size_t *ret_len)
@@ -255,8 +264,9 @@ vp_transfer_pack (VpTransfer *transfer, const VpPacking *packing, int level,
     transfer->packer_level = level;
   }
   size_t len = (size_t) packing->unit;
-  grow (&transfer->packed, &transfer->packed_len, len);
-  if (!vp_codec_pack (transfer->packer, unit, len, transfer->packed, len - 1,
+  size_t cap = vp_transfer_most_packed (packing);
+  grow (&transfer->packed, &transfer->packed_len, cap);
+  if (!vp_codec_pack (transfer->packer, unit, len, transfer->packed, cap,
                       ret_len))
     return NULL;
   return transfer->packed;

@@ -28,10 +28,13 @@ bool vp_transfer_write (VpTransfer *transfer, const VpPlace *place,
                         uint64_t guest, const uint8_t *from, size_t len,
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Packs one unit with kind at level; the result, at most unit - 1 bytes, is
- * the transfer's until it is used again.  NULL: it does not shrink. */
+ * the transfer's until it is used again.  NULL: it does not shrink.  Where
+ * units are packed always there is a result, of at most
+ * vp_transfer_most_packed () bytes. */
 const uint8_t *vp_transfer_pack (VpTransfer *transfer, const VpPacking *packing,
                                  int level, const uint8_t *unit,
                                  size_t *ret_len);
+size_t vp_transfer_most_packed (const VpPacking *packing);
 /* The unit that was unpacked last is not to be trusted any more: somebody has
  * written. */
 void vp_transfer_forget (VpTransfer *transfer);
