@@ -13,6 +13,7 @@
 #include "storage/error.h"
 #include "storage/formats.h"
 #include "storage/image-internal.h"
+#include "storage/probe.h"
 
 /* ---- opening ------------------------------------------------------------ */
 
@@ -65,7 +66,7 @@ open_layer (VpFile *file, const char *format_name, VpImageFlags flags,
             const VpOpenOptions *options, GError **error)
 {
   const VpFormat *format = format_name ? vp_formats_find (format_name, error)
-                                       : vp_formats_probe (file, error);
+                                       : vp_probe_format (file, error);
   if (!format || !check_layer_options (format, options, error))
     return NULL;
   gpointer state = NULL;

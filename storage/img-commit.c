@@ -14,6 +14,7 @@
 #include "storage/error.h"
 #include "storage/img-names.h"
 #include "storage/img.h"
+#include "storage/probe.h"
 #include <stdio.h>
 
 typedef struct {
@@ -138,7 +139,7 @@ reopen_base (const Arguments *arguments, VpImage *image, VpImage *layer,
     return NULL;
   vp_image_add_caching (base, arguments->access.caching);
   if (is_guess)
-    vp_file_guard_head (file, vp_formats_head_is_raw);
+    vp_file_guard_head (file, vp_probe_head_is_raw);
   VpFileId now = vp_image_get_file (base)->id;
   if (now.device != id.device || now.inode != id.inode) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_IN_USE,

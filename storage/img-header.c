@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "storage/describe.h"
+#include "storage/probe.h"
 
 static void
 print_lines (const GPtrArray *facts)
@@ -69,7 +70,7 @@ vp_img_show_header (const VpImgAccess *access, const char *filename,
     return vp_img_fail_open (filename, error, 1);
   const VpFormat *format = format_name != NULL
                                ? vp_formats_find (format_name, &error)
-                               : vp_formats_probe (file, &error);
+                               : vp_probe_format (file, &error);
   if (format == NULL)
     return vp_img_fail_open (filename, error, 1);
   g_autoptr (GPtrArray) facts = vp_describe_header (file, format, &error);

@@ -15,6 +15,7 @@
 #include "storage/formats.h"
 #include "storage/img.h"
 #include "storage/json-read.h"
+#include "storage/probe.h"
 
 /* ---- options of all verbs ----------------------------------------------- */
 
@@ -433,7 +434,7 @@ find_format (Words *words, const char *prefix, Node *node, const char *stated,
   if (driver != NULL)
     return vp_formats_find (driver, error);
   node->is_guess = true;
-  return node->file != NULL ? vp_formats_probe (node->file, error) : NULL;
+  return node->file != NULL ? vp_probe_format (node->file, error) : NULL;
 }
 
 static Node *
@@ -514,7 +515,7 @@ guard_guess (VpImage *image)
            "         Specify the 'raw' format explicitly to remove the "
            "restrictions.\n",
            shown);
-  vp_file_guard_head (file, vp_formats_head_is_raw);
+  vp_file_guard_head (file, vp_probe_head_is_raw);
 }
 
 static VpImage *

@@ -19,6 +19,7 @@
 #include "storage/formats.h"
 #include "storage/img.h"
 #include "storage/message.h"
+#include "storage/probe.h"
 #include "storage/sandbox.h"
 
 #include <inttypes.h>
@@ -162,7 +163,7 @@ open_target (Job *job, VpImageFlags flags, VpOpener *opener, GError **error)
 static bool
 check_as_stated (VpFile *file, const char *format, GError **error)
 {
-  const VpFormat *found = vp_formats_probe (file, NULL);
+  const VpFormat *found = vp_probe_format (file, NULL);
 
   if (found == NULL || found == &vp_format_raw ||
       g_str_equal (found->name, format))
@@ -246,7 +247,7 @@ put_probed (Job *job)
 {
   g_autoptr (VpFile) file =
       vp_file_open_fd (job->fd, job->name, VP_FILE_NO_LOCK, NULL);
-  const VpFormat *format = file != NULL ? vp_formats_probe (file, NULL) : NULL;
+  const VpFormat *format = file != NULL ? vp_probe_format (file, NULL) : NULL;
 
   vp_message_put (job->result, "probed",
                   format != NULL ? format->name : "other");

@@ -108,3 +108,6 @@ vprov_img_SOURCES += storage/img-pipe.h
 vprov_img_SOURCES += storage/img-snapshot-word.c
 libvprov_image_la_SOURCES += storage/qcow2-keys.c
 vprov_img_SOURCES += storage/img-shown.c
+
+# What a file is.
+libvprov_image_la_SOURCES += storage/probe.c storage/probe.h

@@ -15,6 +15,7 @@
 
 #include "storage/error.h"
 #include "storage/formats.h"
+#include "storage/probe.h"
 #include "tests/storage/fake-file.h"
 
 typedef struct {
@@ -357,7 +358,7 @@ assert_probe (uint64_t offset, const char *mark, size_t len, const char *format,
   uint8_t zeros[4096] = { 0 };
   fake_file_poke (file, 0, zeros, sizeof zeros);
   fake_file_poke (file, offset, mark, len);
-  const VpFormat *found = vp_formats_probe (file, &error);
+  const VpFormat *found = vp_probe_format (file, &error);
   if (format) {
     g_assert_no_error (error);
     g_assert_cmpstr (found->name, ==, format);
@@ -385,7 +386,7 @@ test_probe_two (void)
   fake_file_poke (file, 0, zeros, sizeof zeros);
   fake_file_poke (file, 0, "QFI\xfb\0\0\0\3", 8);
   fake_file_poke (file, 0x40, "\x7f\x10\xda\xbe", 4);
-  g_assert_null (vp_formats_probe (file, &error));
+  g_assert_null (vp_probe_format (file, &error));
   g_assert_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNKNOWN_FORMAT);
 }
 
@@ -396,7 +397,7 @@ test_guarded_head (void)
   g_autoptr (GError) error = NULL;
   g_autoptr (VpFile) file = fake_file_new ("disk");
   g_assert_true (vp_file_truncate (file, 4096, NULL));
-  vp_file_guard_head (file, vp_formats_head_is_raw);
+  vp_file_guard_head (file, vp_probe_head_is_raw);
   g_assert_false (vp_file_write (file, 0, "QFI\xfb\0\0\0\3", 8, &error));
   g_assert_error (error, G_FILE_ERROR, G_FILE_ERROR_PERM);
   g_clear_error (&error);
