@@ -43,10 +43,18 @@ EXTRA_DIST += tests/daemon/plans
 
 check_PROGRAMS += tests/daemon/test-manager
 TESTS += tests/daemon/test-manager
-tests_daemon_test_manager_SOURCES = tests/daemon/test-manager.c
+tests_daemon_test_manager_SOURCES = tests/daemon/test-manager.c \
+	tests/daemon/manager-world.c tests/daemon/manager-world.h
 tests_daemon_test_manager_CPPFLAGS = $(libvprovd_la_CPPFLAGS) \
 	-DVP_TEST_WORKER=\"$(abs_top_builddir)/vprov-img\"
 tests_daemon_test_manager_LDADD = libfake-host.la libvprovd.la
+
+check_PROGRAMS += tests/daemon/test-manager-disk
+TESTS += tests/daemon/test-manager-disk
+tests_daemon_test_manager_disk_SOURCES = tests/daemon/test-manager-disk.c \
+	tests/daemon/manager-world.c tests/daemon/manager-world.h
+tests_daemon_test_manager_disk_CPPFLAGS = $(tests_daemon_test_manager_CPPFLAGS)
+tests_daemon_test_manager_disk_LDADD = $(tests_daemon_test_manager_LDADD)
 
 check_PROGRAMS += tests/daemon/test-store
 TESTS += tests/daemon/test-store
