@@ -111,3 +111,7 @@ vprov_img_SOURCES += storage/img-shown.c
 
 # What a file is.
 libvprov_image_la_SOURCES += storage/probe.c storage/probe.h
+
+# The steps of a copy.
+libvprov_image_la_SOURCES += storage/copy-internal.h storage/copy-output.c \
+	storage/copy-span.c storage/copy-store.c
