@@ -46,6 +46,40 @@ vp_be64_set (uint8_t *p, uint64_t value)
   vp_be32_set (p + 4, (uint32_t) value);
 }
 
+static inline uint16_t
+vp_le16_get (const uint8_t *p)
+{
+  return (uint16_t) (p[1] << 8 | p[0]);
+}
+static inline uint32_t
+vp_le32_get (const uint8_t *p)
+{
+  return (uint32_t) vp_le16_get (p + 2) << 16 | vp_le16_get (p);
+}
+static inline uint64_t
+vp_le64_get (const uint8_t *p)
+{
+  return (uint64_t) vp_le32_get (p + 4) << 32 | vp_le32_get (p);
+}
+static inline void
+vp_le16_set (uint8_t *p, uint16_t value)
+{
+  p[0] = (uint8_t) value;
+  p[1] = (uint8_t) (value >> 8);
+}
+static inline void
+vp_le32_set (uint8_t *p, uint32_t value)
+{
+  vp_le16_set (p, (uint16_t) value);
+  vp_le16_set (p + 2, (uint16_t) (value >> 16));
+}
+static inline void
+vp_le64_set (uint8_t *p, uint64_t value)
+{
+  vp_le32_set (p, (uint32_t) value);
+  vp_le32_set (p + 4, (uint32_t) (value >> 32));
+}
+
 /* [offset, offset + length) lies within [0, limit): no overflow. */
 static inline bool
 vp_range_ok (uint64_t offset, uint64_t length, uint64_t limit)

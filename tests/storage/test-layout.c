@@ -63,6 +63,21 @@ test_short (void)
 }
 
 static void
+test_little (void)
+{
+  uint8_t again[8];
+  g_assert_cmphex (vp_le16_get (disk), ==, 0x0201);
+  g_assert_cmphex (vp_le32_get (disk), ==, 0x04030201);
+  g_assert_cmphex (vp_le64_get (disk + 11), ==, UINT64_C (0xf8f7f6f5f4f3f2f1));
+  vp_le16_set (again, vp_le16_get (disk));
+  g_assert_cmpmem (again, 2, disk, 2);
+  vp_le32_set (again, vp_le32_get (disk));
+  g_assert_cmpmem (again, 4, disk, 4);
+  vp_le64_set (again, vp_le64_get (disk + 11));
+  g_assert_cmpmem (again, 8, disk + 11, 8);
+}
+
+static void
 test_ranges (void)
 {
   g_assert_true (vp_range_ok (0, 10, 10));
@@ -84,6 +99,7 @@ main (int argc, char **argv)
   g_test_add_func ("/layout/load", test_load);
   g_test_add_func ("/layout/store", test_store);
   g_test_add_func ("/layout/short", test_short);
+  g_test_add_func ("/layout/little", test_little);
   g_test_add_func ("/layout/ranges", test_ranges);
   return g_test_run ();
 }
