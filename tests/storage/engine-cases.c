@@ -93,6 +93,8 @@ case_create (const EngineCase *c, FakeGate *gate, const char *name,
   options.backing_name = backing;
   options.backing_format = backing_format;
   VpFile *file = fake_file_new (name);
+  if (c->lacks & CASE_NO_BACKING_FORMAT && backing)
+    fake_gate_state (gate, backing, backing_format);
   if (options.data_name) {
     /* One for each image. */
     g_autofree char *own = g_strdup_printf ("%s.data", name);
@@ -207,6 +209,22 @@ case_add_backed (const char *path, void (*test) (gconstpointer))
 {
   for (const EngineCase *c = engine_cases; c->name; c++)
     if (c->backing)
+      add_case (c, path, test);
+}
+
+void
+case_add_growing (const char *path, void (*test) (gconstpointer))
+{
+  for (const EngineCase *c = engine_cases; c->name; c++)
+    if (!(c->lacks & CASE_NO_GROWTH))
+      add_case (c, path, test);
+}
+
+void
+case_add_qcow2 (const char *path, void (*test) (gconstpointer))
+{
+  for (const EngineCase *c = engine_cases; c->name; c++)
+    if (strcmp (c->format, "qcow2") == 0)
       add_case (c, path, test);
 }
 

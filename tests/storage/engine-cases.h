@@ -11,11 +11,20 @@
 #include "storage/image.h"
 #include "tests/storage/fake-file.h"
 
+/* What a format has not that others have. */
+enum {
+  CASE_NO_GROWTH = 1 << 0,         /* a little only; no shrinking */
+  CASE_NO_BACKING_FORMAT = 1 << 1, /* of the backing file it keeps the name */
+  CASE_NO_JUDGE = 1 << 2,          /* qemu-img does not know it */
+  CASE_NO_PACKING = 1 << 3,        /* no compressed clusters */
+};
+
 typedef struct {
   const char *name, *format;
   const char *options; /* "cluster_size=512,compat=0.10" */
   bool backing;        /* has backing files */
   bool checks;         /* has a check */
+  unsigned lacks;
 } EngineCase;
 
 /* Ends with a NULL name. */
@@ -51,6 +60,10 @@ void case_repair (const EngineCase *c, VpFile *file);
 void case_add_all (const char *path, void (*test) (gconstpointer));
 /* Only those that have backing files. */
 void case_add_backed (const char *path, void (*test) (gconstpointer));
+/* Only those that become as large as one likes. */
+void case_add_growing (const char *path, void (*test) (gconstpointer));
+/* Only qcow2: what is poked at, or asked for, no other format has. */
+void case_add_qcow2 (const char *path, void (*test) (gconstpointer));
 /* Only those that have a check. */
 void case_add_checked (const char *path, void (*test) (gconstpointer));
 

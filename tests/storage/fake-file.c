@@ -415,6 +415,8 @@ gate_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
 {
   FakeGate *gate = (FakeGate *) opener;
   gate->n_asked++;
+  if (!claim->format)
+    *ret_format = g_hash_table_lookup (gate->formats, claim->name);
   VpFile *file = g_hash_table_lookup (gate->files, claim->name);
   if (file)
     return vp_file_ref (file);
@@ -436,18 +438,27 @@ fake_gate_init (FakeGate *gate)
   gate->n_asked = 0;
   gate->files =
       g_hash_table_new_full (g_str_hash, g_str_equal, NULL, unref_file);
+  gate->formats = g_hash_table_new (g_str_hash, g_str_equal);
 }
 
 void
 fake_gate_clear (FakeGate *gate)
 {
   g_clear_pointer (&gate->files, g_hash_table_unref);
+  g_clear_pointer (&gate->formats, g_hash_table_unref);
 }
 
 void
 fake_gate_add (FakeGate *gate, VpFile *file)
 {
   g_hash_table_replace (gate->files, file->name, vp_file_ref (file));
+}
+
+void
+fake_gate_state (FakeGate *gate, const char *name, const char *format)
+{
+  g_hash_table_replace (gate->formats, (gpointer) g_intern_string (name),
+                        (gpointer) g_intern_string (format));
 }
 
 void

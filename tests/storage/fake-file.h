@@ -53,10 +53,13 @@ void fake_op_apply_torn (const FakeOp *op, VpFile *file, uint64_t kept);
 /* A gate to files in memory, by name. */
 typedef struct {
   VpOpener opener;
-  GHashTable *files; /* name -> VpFile */
+  GHashTable *files;   /* name -> VpFile */
+  GHashTable *formats; /* name -> static text */
   unsigned n_asked;
 } FakeGate;
 void fake_gate_init (FakeGate *gate);
 void fake_gate_clear (FakeGate *gate);
 void fake_gate_add (FakeGate *gate, VpFile *file); /* by its name; a ref */
+/* Its format, for images that do not say it; kept, not copied. */
+void fake_gate_state (FakeGate *gate, const char *name, const char *format);
 void fake_gate_add_as (FakeGate *gate, const char *name, VpFile *file);

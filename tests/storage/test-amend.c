@@ -230,8 +230,8 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  case_add_checked ("/amend/width", test_width);
-  case_add_checked ("/amend/version", test_version);
-  case_add_checked ("/amend/size", test_size);
+  case_add_qcow2 ("/amend/width", test_width);
+  case_add_qcow2 ("/amend/version", test_version);
+  case_add_qcow2 ("/amend/size", test_size);
   return g_test_run ();
 }

@@ -327,10 +327,10 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/bitmap/bits", test_bits);
   g_test_add_func ("/bitmap/bits-resize", test_bits_resize);
-  case_add_checked ("/bitmap/records", test_records);
+  case_add_qcow2 ("/bitmap/records", test_records);
   g_test_add_func ("/bitmap/copies", test_copies);
   g_test_add_func ("/bitmap/misuse", test_misuse);
-  case_add_checked ("/bitmap/cuts", test_cuts);
+  case_add_qcow2 ("/bitmap/cuts", test_cuts);
   g_test_add_func ("/bitmap/mark-fails", test_mark_fails);
   return g_test_run ();
 }

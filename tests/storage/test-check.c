@@ -716,7 +716,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  case_add_checked ("/check/faults", test_faults);
+  case_add_qcow2 ("/check/faults", test_faults);
   g_test_add_func ("/check/snapshot-table", test_snapshot_table);
   g_test_add_func ("/check/shared-l2", test_shared_l2);
   g_test_add_func ("/check/judge", test_judge);

@@ -421,7 +421,7 @@ judge (World *w, VpFile *file, unsigned n_changes, const char *what)
   uint64_t dice = random_below (&w->random, 256);
   if (dice < test_rounds (16, 64))
     judge_cure (w, file, n_changes);
-  if (dice < qemu_judges && w->c->checks &&
+  if (dice < qemu_judges && w->c->checks && !(w->c->lacks & CASE_NO_JUDGE) &&
       !strstr (w->c->options, "data_file"))
     judge_by_qemu (w, file, what);
   case_repair (w->c, file);

@@ -41,6 +41,6 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  case_add_checked ("/grow-hides-tail", test_grow);
+  case_add_qcow2 ("/grow-hides-tail", test_grow);
   return g_test_run ();
 }

@@ -398,7 +398,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/interop/theirs", test_theirs);
-  case_add_checked ("/interop/ours", test_ours);
+  case_add_qcow2 ("/interop/ours", test_ours);
   g_test_add_func ("/interop/into-theirs", test_into_theirs);
   g_test_add_func ("/interop/overlay", test_overlay);
   g_test_add_func ("/interop/leaks", test_leaks);

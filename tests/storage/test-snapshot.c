@@ -184,7 +184,8 @@ static void
 grow (World *w)
 {
   uint64_t size = w->size + 512 * random_below (&w->random, 200);
-  if (size > MOST || (w->snaps->len > 0 && strstr (w->c->options, "compat")))
+  if (w->c->lacks & CASE_NO_GROWTH || size > MOST ||
+      (w->snaps->len > 0 && strstr (w->c->options, "compat")))
     return;
   ASSERT_OK (vp_image_resize (w->image, size, VP_PREALLOCATION_OFF, &error));
   memset (w->bytes + w->size, 0, (size_t) (size - w->size));
@@ -196,7 +197,7 @@ shrink (World *w)
 {
   uint64_t size = 512 * (1 + random_below (&w->random, w->size / 512));
   g_autoptr (GError) failure = NULL;
-  if (w->size == 512)
+  if (w->c->lacks & CASE_NO_GROWTH || w->size == 512)
     return;
   if (w->snaps->len > 0 && strstr (w->c->options, "compat")) {
     g_assert_false (vp_image_shrink (w->image, 512, &failure));
