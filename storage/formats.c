@@ -12,6 +12,7 @@
 static const VpFormat *const formats[] = {
   &vp_format_raw,
   &vp_format_qcow2,
+  &vp_format_cow,
   NULL,
 };
 

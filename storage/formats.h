@@ -7,6 +7,7 @@
 
 extern const VpFormat vp_format_raw;
 extern const VpFormat vp_format_qcow2;
+extern const VpFormat vp_format_cow;
 
 /* NULL-terminated. */
 const VpFormat *const *vp_formats_all (void);

@@ -176,6 +176,8 @@ vp_img_options_text (const GPtrArray *pairs, const VpFormat *format,
   for (const Option *option = order_of (format); option->name != NULL;
        option++) {
     const char *value = vp_img_option (pairs, option->name);
+    if (!option->of_file && !format_takes (format, option->name))
+      continue;
     if (strcmp (option->name, "size") == 0)
       value = size;
     else if (strcmp (option->name, "backing_file") == 0)

@@ -115,3 +115,7 @@ libvprov_image_la_SOURCES += storage/probe.c storage/probe.h
 # The steps of a copy.
 libvprov_image_la_SOURCES += storage/copy-internal.h storage/copy-output.c \
 	storage/copy-span.c storage/copy-store.c
+
+# QEMU's old copy-on-write format.
+libvprov_image_la_SOURCES += storage/cow.c storage/cow.h storage/cow-bits.c \
+	storage/cow-check.c storage/cow-header.c

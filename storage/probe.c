@@ -25,7 +25,6 @@ typedef struct {
 
 static const Foreign foreigners[] = {
   { "qcow", false, 0, "QFI\xfb\0\0\0\1", 8 },
-  { "cow", false, 0, "OOOM", 4 },
   { "vmdk", false, 0, "KDMV", 4 },
   { "vmdk", false, 0, "COWD", 4 },
   { "vmdk", false, 0, "# Disk DescriptorFile", 21 },

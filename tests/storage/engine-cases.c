@@ -33,6 +33,8 @@ const EngineCase engine_cases[] = {
     "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=1,"
     "encrypt.cipher-alg=aes-128,cluster_size=4k",
     true, true },
+  { "cow", "cow", "", true, true,
+    CASE_NO_GROWTH | CASE_NO_BACKING_FORMAT | CASE_NO_JUDGE | CASE_NO_PACKING },
   { NULL },
 };
 
