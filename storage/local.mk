@@ -119,3 +119,5 @@ libvprov_image_la_SOURCES += storage/copy-internal.h storage/copy-output.c \
 # QEMU's old copy-on-write format.
 libvprov_image_la_SOURCES += storage/cow.c storage/cow.h storage/cow-bits.c \
 	storage/cow-check.c storage/cow-header.c
+# VMDK: streamOptimized.
+libvprov_image_la_SOURCES += storage/vmdk-stream.c storage/vmdk-stream.h
