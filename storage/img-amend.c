@@ -5,30 +5,19 @@
 #include "config.h"
 
 #include "storage/amend.h"
-#include "storage/img-names.h"
 #include "storage/img-options.h"
-#include "storage/img.h"
+#include "storage/img-task.h"
 
 #include <stdio.h>
 #include <string.h>
 
 typedef struct {
-  const char *filename, *format;
-  GPtrArray *pairs; /* owned: NAME, VALUE */
-  VpImgProgressKind progress;
-  VpImgAccess access;
-  bool quiet, force;
+  VpImgTask *task;  /* borrowed */
+  GPtrArray *pairs; /* borrowed: NAME, VALUE */
+  bool force;
 } Arguments;
 
-static void
-arguments_clear (Arguments *arguments)
-{
-  vp_img_access_clear (&arguments->access);
-  g_clear_pointer (&arguments->pairs, g_ptr_array_unref);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
-
-enum { FORCE = 2000, PROGRESS };
+enum { FORCE = 2000 };
 
 static const struct option long_options[] = {
   { "quiet", no_argument, NULL, 'q' },
@@ -36,7 +25,7 @@ static const struct option long_options[] = {
   { "options", required_argument, NULL, 'o' },
   { "cache", required_argument, NULL, 't' },
   { "force", no_argument, NULL, FORCE },
-  { "progress", optional_argument, NULL, PROGRESS },
+  { "progress", optional_argument, NULL, 'P' },
   VP_IMG_ACCESS_OBJECT,
   { "image-opts", no_argument, NULL, VP_IMG_IMAGE_OPTS },
   { NULL, 0, NULL, 0 }
@@ -46,17 +35,9 @@ static int
 take_option (int c, Arguments *arguments)
 {
   switch (c) {
-  case 'q': arguments->quiet = true; break;
-  case 'f': arguments->format = optarg; break;
   case 'o': vp_img_split_options (arguments->pairs, optarg); break;
-  case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
-  case 't':
-    return vp_img_parse_cache (optarg, "cache", &arguments->access.caching) ? -1
-                                                                            : 1;
   case FORCE: arguments->force = true; break;
-  case PROGRESS:
-    return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
-  default: return vp_img_access_take (&arguments->access, c) ? -1 : 1;
+  default: return vp_img_task_take (arguments->task, c);
   }
   return -1;
 }
@@ -66,19 +47,19 @@ parse (int argc, char **argv, Arguments *arguments)
 {
   int c, status;
 
-  arguments->pairs = g_ptr_array_new_with_free_func (g_free);
   while ((c = vp_img_getopt (argc, argv, "qf:o:pt:", long_options)) >= 0)
     if ((status = take_option (c, arguments)) >= 0)
       return status;
   if (arguments->pairs->len == 0)
     return vp_img_misuse ("Must specify options (-o)");
-  if (arguments->quiet)
-    arguments->progress = VP_IMG_PROGRESS_NONE;
-  arguments->filename = optind == argc - 1 ? argv[optind] : NULL;
-  if (arguments->filename == NULL &&
-      !(vp_img_wants_option_help (arguments->pairs) && arguments->format))
-    return vp_img_misuse ("Expecting one image file name");
-  return vp_img_access_check (&arguments->access, arguments->format) ? -1 : 1;
+  /* That can be asked of a format alone. */
+  if (optind != argc - 1 && vp_img_wants_option_help (arguments->pairs) &&
+      arguments->task->format != NULL)
+    return vp_img_access_check (&arguments->task->access,
+                                arguments->task->format)
+               ? -1
+               : 1;
+  return vp_img_task_take_name (arguments->task, argc, argv);
 }
 
 /* ---- options ------------------------------------------------------------- */
@@ -251,10 +232,10 @@ amend (VpImage *image, const Arguments *arguments)
   VpImgProgress progress;
 
   options.force = arguments->force;
-  options.secrets = arguments->access.secrets;
+  options.secrets = arguments->task->access.secrets;
   if (!parse_options (arguments->pairs, &options, encrypt))
     return 1;
-  vp_img_progress_begin (&progress, arguments->progress);
+  vp_img_task_begin (arguments->task, &progress);
   bool ok = vp_image_amend (image, &options, &progress.progress, &error);
   vp_img_progress_end (&progress);
   return ok ? 0 : fail (error);
@@ -263,21 +244,22 @@ amend (VpImage *image, const Arguments *arguments)
 static int
 run_amend (int argc, char **argv)
 {
-  g_auto (Arguments) arguments = { 0 };
+  g_auto (VpImgTask) task = { 0 };
+  g_autoptr (GPtrArray) pairs = g_ptr_array_new_with_free_func (g_free);
+  Arguments arguments = { .task = &task, .pairs = pairs };
   g_autoptr (GError) error = NULL;
   int status = parse (argc, argv, &arguments);
 
   if (status >= 0)
     return status;
-  if (arguments.filename == NULL) {
-    const VpFormat *format = vp_formats_find (arguments.format, &error);
+  if (task.filename == NULL) {
+    const VpFormat *format = vp_formats_find (task.format, &error);
     return format != NULL ? print_help (format) : vp_img_fail (error, 1);
   }
   g_autoptr (VpImage) image =
-      vp_img_open (&arguments.access, arguments.filename, arguments.format,
-                   VP_IMAGE_WRITABLE, &error);
+      vp_img_task_open (&task, VP_IMAGE_WRITABLE, &error);
   if (image == NULL)
-    return vp_img_fail_open (arguments.filename, error, 1);
+    return vp_img_fail_open (task.filename, error, 1);
   const VpFormat *format = vp_image_get_format (image);
   if (vp_img_wants_option_help (arguments.pairs))
     return print_help (format);
@@ -287,7 +269,7 @@ run_amend (int argc, char **argv)
     return 1;
   status = amend (image, &arguments);
   if (!vp_image_close (g_steal_pointer (&image), &error) && status == 0)
-    return vp_img_fail_about (arguments.filename, error, 1);
+    return vp_img_fail_about (task.filename, error, 1);
   return status;
 }
 

@@ -12,25 +12,16 @@
 
 #include "storage/commit.h"
 #include "storage/error.h"
-#include "storage/img-names.h"
-#include "storage/img.h"
+#include "storage/img-task.h"
 #include "storage/probe.h"
 #include <stdio.h>
 
 typedef struct {
-  const char *filename, *format, *base;
-  VpImgProgressKind progress;
+  VpImgTask *task; /* borrowed */
+  const char *base;
   uint64_t rate;
-  VpImgAccess access;
-  bool quiet, keep_top;
+  bool keep_top;
 } Arguments;
-
-static void
-arguments_clear (Arguments *arguments)
-{
-  vp_img_access_clear (&arguments->access);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static const struct option long_options[] = {
   { "quiet", no_argument, NULL, 'q' },
@@ -49,25 +40,17 @@ static int
 take_option (int c, Arguments *arguments)
 {
   switch (c) {
-  case 'q': arguments->quiet = true; break;
-  case 'f': arguments->format = optarg; break;
   case 'b':
     arguments->base = optarg;
     arguments->keep_top = true;
     break;
   case 'd': arguments->keep_top = true; break;
-  case 't':
-    return vp_img_parse_cache (optarg, "cache", &arguments->access.caching) ? -1
-                                                                            : 1;
   case 'r':
     return vp_img_parse_number ("rate limit", optarg, 0, INT64_MAX,
                                 &arguments->rate)
                ? -1
                : 1;
-  case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
-  case 'P':
-    return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
-  default: return vp_img_access_take (&arguments->access, c) ? -1 : 1;
+  default: return vp_img_task_take (arguments->task, c);
   }
   return -1;
 }
@@ -80,10 +63,7 @@ parse (int argc, char **argv, Arguments *arguments)
   while ((c = vp_img_getopt (argc, argv, "qf:b:dt:r:p", long_options)) >= 0)
     if ((status = take_option (c, arguments)) >= 0)
       return status;
-  if (optind != argc - 1)
-    return vp_img_misuse ("Expecting one image file name");
-  arguments->filename = argv[optind];
-  return vp_img_access_check (&arguments->access, arguments->format) ? -1 : 1;
+  return vp_img_task_take_name (arguments->task, argc, argv);
 }
 
 /* What opened the base and all below it will do so again. */
@@ -137,7 +117,7 @@ reopen_base (const Arguments *arguments, VpImage *image, VpImage *layer,
       file != NULL ? vp_image_open_with (file, &keys.layers[0], error) : NULL;
   if (base == NULL)
     return NULL;
-  vp_image_add_caching (base, arguments->access.caching);
+  vp_image_add_caching (base, arguments->task->access.caching);
   if (is_guess)
     vp_file_guard_head (file, vp_probe_head_is_raw);
   VpFileId now = vp_image_get_file (base)->id;
@@ -160,15 +140,14 @@ commit (const Arguments *arguments, VpImage *image, VpImage *layer)
 
   if (base == NULL)
     return vp_img_fail_open (name, error, 1);
-  vp_img_progress_begin (&progress, arguments->quiet ? VP_IMG_PROGRESS_NONE
-                                                     : arguments->progress);
+  vp_img_task_begin (arguments->task, &progress);
   bool ok = vp_commit_image (image, base, arguments->rate, &progress.progress,
                              &error);
   vp_img_progress_end (&progress);
   if (!ok || !vp_image_close (g_steal_pointer (&base), &error))
     return vp_img_fail_about (name, error, 1);
   if (!arguments->keep_top && !vp_image_empty (image, &error)) {
-    vp_img_complain ("Could not empty %s: %s", arguments->filename,
+    vp_img_complain ("Could not empty %s: %s", arguments->task->filename,
                      error->message);
     return 1;
   }
@@ -178,21 +157,21 @@ commit (const Arguments *arguments, VpImage *image, VpImage *layer)
 static int
 run_commit (int argc, char **argv)
 {
-  g_auto (Arguments) arguments = { 0 };
+  g_auto (VpImgTask) task = { 0 };
+  Arguments arguments = { .task = &task };
   g_autoptr (GError) error = NULL;
   int status = parse (argc, argv, &arguments);
 
   if (status >= 0)
     return status;
   g_autoptr (VpImage) image =
-      vp_img_open (&arguments.access, arguments.filename, arguments.format,
-                   VP_IMAGE_WRITABLE, &error);
+      vp_img_task_open (&task, VP_IMAGE_WRITABLE, &error);
   if (image == NULL)
-    return vp_img_fail_open (arguments.filename, error, 1);
+    return vp_img_fail_open (task.filename, error, 1);
   VpImage *layer = vp_chain_find (image, arguments.base);
   if (layer == NULL && arguments.base != NULL) {
     vp_img_complain ("Did not find '%s' in the backing chain of '%s'",
-                     arguments.base, arguments.filename);
+                     arguments.base, task.filename);
     return 1;
   }
   if (layer == NULL) {
@@ -202,8 +181,8 @@ run_commit (int argc, char **argv)
   if ((status = commit (&arguments, image, layer)) != 0)
     return status;
   if (!vp_image_close (g_steal_pointer (&image), &error))
-    return vp_img_fail_about (arguments.filename, error, 1);
-  if (!arguments.quiet)
+    return vp_img_fail_about (task.filename, error, 1);
+  if (!task.quiet)
     printf ("Image committed.\n");
   return 0;
 }

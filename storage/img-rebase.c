@@ -5,26 +5,17 @@
 #include "config.h"
 
 #include "storage/error.h"
-#include "storage/img-names.h"
-#include "storage/img.h"
+#include "storage/img-task.h"
 #include "storage/rebase.h"
 
 #include <stdio.h>
 
 typedef struct {
-  const char *filename, *format, *base, *base_format;
-  VpImgProgressKind progress;
-  VpImgAccess access;
+  VpImgTask *task; /* borrowed */
+  const char *base, *base_format;
   VpFileCaching base_caching;
-  bool quiet, unsafe, compress;
+  bool unsafe, compress;
 } Arguments;
-
-static void
-arguments_clear (Arguments *arguments)
-{
-  vp_img_access_clear (&arguments->access);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static const struct option long_options[] = {
   { "quiet", no_argument, NULL, 'q' },
@@ -44,23 +35,15 @@ static int
 take_option (int c, Arguments *arguments)
 {
   switch (c) {
-  case 'q': arguments->quiet = true; break;
-  case 'f': arguments->format = optarg; break;
   case 'b': arguments->base = optarg; break;
   case 'F': arguments->base_format = optarg; break;
   case 'u': arguments->unsafe = true; break;
   case 'c': arguments->compress = true; break;
-  case 't':
-    return vp_img_parse_cache (optarg, "cache", &arguments->access.caching) ? -1
-                                                                            : 1;
   case 'T':
     return vp_img_parse_cache (optarg, "source cache", &arguments->base_caching)
                ? -1
                : 1;
-  case 'p': arguments->progress = VP_IMG_PROGRESS_BAR; break;
-  case 'P':
-    return vp_img_parse_progress (optarg, &arguments->progress) ? -1 : 1;
-  default: return vp_img_access_take (&arguments->access, c) ? -1 : 1;
+  default: return vp_img_task_take (arguments->task, c);
   }
   return -1;
 }
@@ -73,15 +56,14 @@ parse (int argc, char **argv, Arguments *arguments)
   while ((c = vp_img_getopt (argc, argv, "qf:b:F:ucUt:T:p", long_options)) >= 0)
     if ((status = take_option (c, arguments)) >= 0)
       return status;
-  if (optind != argc - 1)
-    return vp_img_misuse ("Expecting one image file name");
+  if ((status = vp_img_task_take_name (arguments->task, argc, argv)) >= 0)
+    return status;
   if (arguments->base == NULL && !arguments->unsafe)
     return vp_img_misuse ("Must specify backing file (-b) or use unsafe mode "
                           "(-u)");
-  arguments->filename = argv[optind];
   if (arguments->base != NULL && arguments->base[0] == '\0')
     arguments->base = NULL; /* none */
-  return vp_img_access_check (&arguments->access, arguments->format) ? -1 : 1;
+  return -1;
 }
 
 static VpImage *
@@ -91,8 +73,7 @@ open_image (const Arguments *arguments, GError **error)
 
   if (arguments->unsafe)
     flags |= VP_IMAGE_NO_BACKING;
-  return vp_img_open (&arguments->access, arguments->filename,
-                      arguments->format, flags, error);
+  return vp_img_task_open (arguments->task, flags, error);
 }
 
 /* What the image will name, opened as the image will do it. */
@@ -118,10 +99,10 @@ open_base (const Arguments *arguments, VpImage *image, VpOpener *opener,
   if (file == NULL)
     return NULL;
   vp_file_add_caching (file, arguments->base_caching);
-  return vp_image_open_file (file, format,
-                             arguments->access.no_lock ? VP_IMAGE_NO_LOCK
-                                                       : VP_IMAGE_READ_ONLY,
-                             opener, error);
+  return vp_image_open_file (
+      file, format,
+      arguments->task->access.no_lock ? VP_IMAGE_NO_LOCK : VP_IMAGE_READ_ONLY,
+      opener, error);
 }
 
 static int
@@ -165,8 +146,7 @@ rebase (const Arguments *arguments, VpImage *image, VpOpener *opener)
                   .format = arguments->base ? arguments->base_format : NULL,
                   .backing = base,
                   .compress = arguments->compress };
-  vp_img_progress_begin (&progress, arguments->quiet ? VP_IMG_PROGRESS_NONE
-                                                     : arguments->progress);
+  vp_img_task_begin (arguments->task, &progress);
   bool ok = vp_rebase_image (image, &to, &progress.progress, &error);
   vp_img_progress_end (&progress);
   return ok ? 0 : fail_change (arguments, error->message);
@@ -175,17 +155,18 @@ rebase (const Arguments *arguments, VpImage *image, VpOpener *opener)
 static int
 run_rebase (int argc, char **argv)
 {
-  g_auto (Arguments) arguments = { 0 };
+  g_auto (VpImgTask) task = { 0 };
+  Arguments arguments = { .task = &task };
   g_autoptr (GError) error = NULL;
   int status = parse (argc, argv, &arguments);
 
   if (status >= 0)
     return status;
   VpOpener opener =
-      vp_opener_person (arguments.access.no_lock ? VP_FILE_NO_LOCK : 0);
+      vp_opener_person (task.access.no_lock ? VP_FILE_NO_LOCK : 0);
   g_autoptr (VpImage) image = open_image (&arguments, &error);
   if (image == NULL)
-    return vp_img_fail_open (arguments.filename, error, 1);
+    return vp_img_fail_open (task.filename, error, 1);
   vp_image_add_caching (vp_image_get_backing (image), arguments.base_caching);
   if ((status = check_arguments (&arguments, image)) >= 0)
     return status;
@@ -200,7 +181,7 @@ run_rebase (int argc, char **argv)
   if (status != 0)
     return status;
   if (!vp_image_close (g_steal_pointer (&image), &error))
-    return vp_img_fail_about (arguments.filename, error, 1);
+    return vp_img_fail_about (task.filename, error, 1);
   return 0;
 }
 

@@ -5,26 +5,17 @@
 #include "config.h"
 
 #include "storage/error.h"
-#include "storage/img-names.h"
-#include "storage/img.h"
+#include "storage/img-task.h"
 
 #include <stdio.h>
 
 #include "storage/snapshot.h"
 
 typedef struct {
-  const char *filename, *format, *snapshot;
+  VpImgTask *task; /* borrowed */
+  const char *snapshot;
   char action; /* 'l', 'a', 'c', 'd', or 0 */
-  bool quiet;
-  VpImgAccess access;
 } Arguments;
-
-static void
-arguments_clear (Arguments *arguments)
-{
-  vp_img_access_clear (&arguments->access);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 
 static bool
 set_action (Arguments *arguments, int action)
@@ -62,18 +53,11 @@ parse (int argc, char **argv, Arguments *arguments)
       if (!set_action (arguments, c))
         return false;
       break;
-    case 'f': arguments->format = optarg; break;
-    case 'q': arguments->quiet = true; break;
     default:
-      if (!vp_img_access_take (&arguments->access, c))
+      if (vp_img_task_take (arguments->task, c) >= 0)
         return false;
     }
-  if (optind != argc - 1) {
-    (void) vp_img_misuse ("Expecting one image file name");
-    return false;
-  }
-  arguments->filename = argv[optind];
-  return vp_img_access_check (&arguments->access, arguments->format);
+  return vp_img_task_take_name (arguments->task, argc, argv) < 0;
 }
 
 static int
@@ -83,7 +67,7 @@ list (VpImage *image, const Arguments *arguments)
   g_auto (VpImageInfo) info = { 0 };
 
   if (!vp_image_get_info (image, &info, &error))
-    return vp_img_fail_about (arguments->filename, error, 1);
+    return vp_img_fail_about (arguments->task->filename, error, 1);
   if (info.snapshots != NULL && info.snapshots->len > 0)
     vp_img_print_snapshots (info.snapshots, info.snapshots->len);
   return 0;
@@ -123,7 +107,8 @@ change (VpImage *image, const Arguments *arguments)
 static int
 run_snapshot (int argc, char **argv)
 {
-  g_auto (Arguments) arguments = { 0 };
+  g_auto (VpImgTask) task = { 0 };
+  Arguments arguments = { .task = &task };
   g_autoptr (GError) error = NULL;
 
   if (!parse (argc, argv, &arguments))
@@ -134,15 +119,14 @@ run_snapshot (int argc, char **argv)
   bool writes = arguments.action != 'l' && arguments.action != '\0';
   VpImageFlags flags = VP_IMAGE_NO_BACKING | VP_IMAGE_NO_IO;
   flags |= writes ? VP_IMAGE_WRITABLE : VP_IMAGE_READ_ONLY;
-  g_autoptr (VpImage) image = vp_img_open (
-      &arguments.access, arguments.filename, arguments.format, flags, &error);
+  g_autoptr (VpImage) image = vp_img_task_open (&task, flags, &error);
   if (image == NULL)
-    return vp_img_fail_open (arguments.filename, error, 1);
+    return vp_img_fail_open (task.filename, error, 1);
   int status = writes                    ? change (image, &arguments)
                : arguments.action == 'l' ? list (image, &arguments)
                                          : 0;
   if (!vp_image_close (g_steal_pointer (&image), &error) && status == 0)
-    return vp_img_fail_about (arguments.filename, error, 1);
+    return vp_img_fail_about (task.filename, error, 1);
   return status;
 }
 

@@ -121,3 +121,5 @@ libvprov_image_la_SOURCES += storage/cow.c storage/cow.h storage/cow-bits.c \
 	storage/cow-check.c storage/cow-header.c
 # VMDK: streamOptimized.
 libvprov_image_la_SOURCES += storage/vmdk-stream.c storage/vmdk-stream.h
+# What verbs on one image are told.
+vprov_img_SOURCES += storage/img-task.c storage/img-task.h
