@@ -2,30 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # How a person names an image and its keys: --image-opts, json:, file:,
 # --object.  What is not known is refused by name.
-set -u
-img=$(cd "${VP_BUILDDIR:-.}" && pwd)/vprov-img
-dir=$(mktemp -d "${TMPDIR:-/tmp}/vprov-names-XXXXXX") || exit 99
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 99
-n=0
-
-ok () {
-  n=$((n + 1))
-  if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else
-    echo "not ok $n - $2"
-    sed 's/^/# /' out err 2> /dev/null
-  fi
-}
-
-# expect STATUS WORDS ARGUMENT...
-expect () {
-  want=$1 words=$2
-  shift 2
-  "$img" "$@" > out 2> err
-  got=$?
-  [ "$got" -eq "$want" ] && { [ -z "$words" ] || grep -qF -e "$words" out err; }
-  ok $? "$* -> $want $words"
-}
+. "${VP_SRCDIR:-.}/tests/storage/img-functions.sh"
 
 opts () {
   want=$1 words=$2 name=$3
@@ -83,7 +60,7 @@ expect 1 "Could not open" info --image-opts driver=qcow2,file.filename=file:a.qc
 # A part of a file.
 part=driver=raw,file.filename=data.raw
 opts 0 "virtual size: 512 B" $part,offset=512,size=512
-"$img" convert -O raw --image-opts $part,offset=512,size=512 part.raw > out 2> err &&
+"$img" convert -O raw --image-opts $part,offset=512,size=512 part.raw > scratch/out 2> scratch/err &&
   [ "$(stat -c %s part.raw)" -eq 512 ] && [ "$(head -c 4 part.raw)" = BBBB ]
 ok $? "a part of a raw file is converted"
 opts 0 "virtual size: 1 KiB" $part,offset=512
@@ -138,7 +115,7 @@ object 1 "at most 64 KiB" secret,id=s,file=big
 expect 1 "No secret with id 's'" map --image-opts \
   driver=qcow2,file.filename=a.qcow2,encrypt.key-secret=s
 # A mistake does not print what is secret.
-"$img" info --object secret,id=s,data=geheim,format=hex a.qcow2 > out 2> err
-! grep -q geheim out err
+"$img" info --object secret,id=s,data=geheim,format=hex a.qcow2 > scratch/out 2> scratch/err
+! grep -q geheim scratch/out scratch/err
 ok $? "no message holds a secret"
-echo "1..$n"
+finish

@@ -2,44 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # vprov-img as its users call it: verbs, options, exit statuses, messages, and
 # what a failure leaves behind (nothing).
-set -u
-img=$(cd "${VP_BUILDDIR:-.}" && pwd)/vprov-img
-dir=$(mktemp -d "${TMPDIR:-/tmp}/vprov-img-XXXXXX") || exit 99
-trap 'rm -rf "$dir"' EXIT
-cd "$dir" || exit 99
-n=0
-
-ok () {
-  n=$((n + 1))
-  if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else
-    echo "not ok $n - $2"
-    sed 's/^/# /' out err 2> /dev/null
-  fi
-}
-
-# expect STATUS WORDS ARGUMENT...: the exit status, and words on stdout or
-# stderr ("" for any)
-expect () {
-  want=$1 words=$2
-  shift 2
-  "$img" "$@" > out 2> err
-  got=$?
-  result=1
-  if [ "$got" -eq "$want" ]; then
-    if [ -z "$words" ] || grep -qF -e "$words" out err; then result=0; fi
-  else
-    echo "# status $got, not $want"
-  fi
-  ok $result "$* -> $want $words"
-}
-
-# says nothing at all
-silent () {
-  "$img" "$@" > out 2> err
-  got=$?
-  [ "$got" -eq 0 ] && [ ! -s out ] && [ ! -s err ]
-  ok $? "$* says nothing"
-}
+. "${VP_SRCDIR:-.}/tests/storage/img-functions.sh"
 
 expect 1 "Not enough arguments"
 expect 0 "usage: vprov-img" --help
@@ -131,7 +94,8 @@ esc=$(printf 'x\033[31my')
 expect 0 'backing file: x\x1b[31my' info esc.qcow2
 expect 0 '"backing-filename": "x\u001B[31my"' info --output=json esc.qcow2
 expect 1 'x\x1b[31my' map esc.qcow2
-if grep -q "$(printf '\033')" out err; then r=1; else r=0; fi
+"$img" map esc.qcow2 > scratch/out 2> scratch/err
+if grep -q "$(printf '\033')" scratch/out scratch/err; then r=1; else r=0; fi
 ok $r "no escape sequence reaches the terminal"
 
 # check
@@ -241,11 +205,11 @@ silent convert -S 0 -O raw a.qcow2 full.raw
 silent convert -O raw a.qcow2 sparse.raw
 [ "$(stat -c %b sparse.raw)" -le 64 ]; ok $? "zeros are not stored"
 # Death in the middle: too long a file ends it without a word.
-: > before; find . | sort > before
-if (ulimit -f 1000; "$img" convert -O raw data.raw x) > out 2> err; then
+: > before; find . -path ./scratch -prune -o -print | sort > before
+if (ulimit -f 1000; "$img" convert -O raw data.raw x) > scratch/out 2> scratch/err; then
   ok 1 "a conversion is ended in the middle"
 fi
-find . | sort | diff before - > err
+find . -path ./scratch -prune -o -print | sort | diff before - > scratch/err
 ok $? "what dies in the middle leaves no file"
 ln data.raw second
 silent convert -O raw c.qcow2 second
@@ -307,15 +271,15 @@ if command -v python3 > /dev/null; then
   python3 -c 'import os, signal, sys
 signal.pthread_sigmask (signal.SIG_BLOCK, [signal.SIGUSR1])
 os.kill (os.getpid (), signal.SIGUSR1)
-os.execv (sys.argv[1], sys.argv[1:])' "$img" convert -O qcow2 data.raw u.qcow2 > out 2> err &&
-    [ ! -s out ] && grep -qE '^    \([0-9.]+/100%\)$' err
+os.execv (sys.argv[1], sys.argv[1:])' "$img" convert -O qcow2 data.raw u.qcow2 > scratch/out 2> scratch/err &&
+    [ ! -s scratch/out ] && grep -qE '^    \([0-9.]+/100%\)$' scratch/err
   ok $? "SIGUSR1 is answered on the standard error"
 fi
 
 # A disk that is full says so.
 if [ -w /dev/full ]; then
-  "$img" info a.qcow2 > /dev/full 2> err
-  [ $? -eq 1 ] && grep -q "standard output" err
+  "$img" info a.qcow2 > /dev/full 2> scratch/err
+  [ $? -eq 1 ] && grep -q "standard output" scratch/err
   ok $? "output that cannot be written is an error"
 fi
-echo "1..$n"
+finish
