@@ -59,31 +59,6 @@ release_table (Qcow2 *q, uint64_t table, GError **error)
   return true;
 }
 
-/* What is free behind the last used cluster. */
-static bool
-cut_tail (Qcow2 *q, GError **error)
-{
-  uint64_t size, refcount = 0;
-
-  if (q->file->is_device)
-    return true;
-  if (!vp_file_get_size (q->file, &size, error))
-    return false;
-  uint64_t end = vp_round_up (size, q->cluster_size) >> q->header.cluster_bits;
-  while (end > 1) {
-    if (!qcow2_get_refcount (q, end - 1, &refcount, error))
-      return false;
-    if (refcount > 0)
-      break;
-    end--;
-  }
-  uint64_t wanted = end << q->header.cluster_bits;
-  if (wanted >= size)
-    return true;
-  q->file_end = wanted;
-  return vp_file_truncate (q->file, wanted, error);
-}
-
 bool
 qcow2_empty (gpointer state, GError **error)
 {
@@ -106,5 +81,5 @@ qcow2_empty (gpointer state, GError **error)
   }
   /* Twice: the first lets go, the second writes the refcounts of that. */
   return vp_tables_flush (q->tables, error) &&
-         vp_tables_flush (q->tables, error) && cut_tail (q, error);
+         vp_tables_flush (q->tables, error) && qcow2_cut_tail (q, error);
 }

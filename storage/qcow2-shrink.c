@@ -95,9 +95,8 @@ plan (Shrink *s, GError **error)
   return s->dropped && qcow2_can_count (q, s->dropped, false, error);
 }
 
-/* The tail of the file that nobody uses goes. */
-static bool
-cut_tail (Qcow2 *q, GError **error)
+bool
+qcow2_cut_tail (Qcow2 *q, GError **error)
 {
   uint64_t size, refcount = 0, cs = q->cluster_size;
   if (q->file->is_device)
@@ -160,7 +159,7 @@ run (Shrink *s, GError **error)
   }
   /* From here on a failure leaks what was behind the end. */
   return qcow2_settle (q, error) && qcow2_count (q, s->dropped, false, error) &&
-         cut_tail (q, error) && cut_data_file (q, s->size, error);
+         qcow2_cut_tail (q, error) && cut_data_file (q, s->size, error);
 }
 
 bool

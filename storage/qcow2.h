@@ -240,6 +240,8 @@ bool qcow2_note_branches (Qcow2 *q, const GArray *branches,
 
 /* qcow2-shrink.c */
 bool qcow2_shrink (gpointer state, uint64_t size, GError **error);
+/* The tail of the file that nobody uses goes, for good when it returns. */
+bool qcow2_cut_tail (Qcow2 *q, GError **error);
 
 /* qcow2-refcount.c */
 uint64_t qcow2_entry_get (const uint8_t *block, unsigned order, uint64_t index);
