@@ -6,7 +6,6 @@
  * and one more user for all that it leads to; then the old one lets go. */
 #include "config.h"
 
-#include "storage/qcow2-bitmap.h"
 #include "storage/qcow2.h"
 
 #include "storage/error.h"
@@ -62,19 +61,8 @@ qcow2_snapshot_apply (gpointer state, const char *id, const char *name,
       q, h->l1_entries ? qcow2_l1 (q) : NULL, h->l1_entries, error);
   if (!new || !old || !qcow2_can_count (q, old, false, error))
     return false;
-  uint64_t size = snapshot->facts->disk_size, old_size = h->size;
-  /* As if all of the disk had been written; too much of that does no harm. */
-  if ((size != old_size && !qcow2_resize_bitmaps (q, size, error)) ||
-      !qcow2_record (q, 0, size, error))
-    return false;
-  if (replace_l1 (q, old, new, l1, entries, size, error))
-    return true;
-  /* Bits that were cut off stand for changes that nobody remembers. */
-  if (size < old_size && h->size == old_size &&
-      qcow2_resize_bitmaps (q, old_size, NULL) &&
-      qcow2_record (q, size, old_size - size, NULL))
-    return false;
-  return false;
+  return replace_l1 (q, old, new, l1, entries, snapshot->facts->disk_size,
+                     error);
 }
 
 /* ---- open --------------------------------------------------------------- */
