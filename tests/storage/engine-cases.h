@@ -25,10 +25,19 @@ typedef struct {
   bool backing;        /* has backing files */
   bool checks;         /* has a check */
   unsigned lacks;
+  /* Where it differs in other ways; absent: does not. */
+  bool once;     /* is written as a whole, as the target of one copy */
+  bool full;     /* all is in place from the beginning */
+  bool keeps;    /* a discard may leave everything as it was */
+  bool leaky;    /* what it lets go of waits for a repair */
+  bool salted;   /* two that are made alike differ */
+  bool own_kind; /* its backing file must be of its own format */
+  uint64_t unit; /* its size is rounded up to that; 0: 512 */
 } EngineCase;
 
 /* Ends with a NULL name. */
 extern const EngineCase engine_cases[];
+const EngineCase *case_find (const char *name);
 
 /* The key of the encrypted ones is called "key". */
 const VpSecrets *case_secrets (void);
@@ -41,8 +50,13 @@ void case_options (const EngineCase *c, VpCreateOptions *options);
 VpFile *case_create (const EngineCase *c, FakeGate *gate, const char *name,
                      uint64_t size, const char *backing,
                      const char *backing_format);
+/* The parts of file become those that gate knows. */
 VpImage *case_open (const EngineCase *c, FakeGate *gate, VpFile *file,
                     VpImageFlags flags);
+/* What becomes of that many bytes. */
+uint64_t case_size (const EngineCase *c, uint64_t size);
+bool case_is (const EngineCase *c, const char *format);
+bool case_is_encrypted (const EngineCase *c);
 /* No corruption, and at most that many leaks. */
 void case_check (const EngineCase *c, VpFile *file, uint64_t most_leaks);
 void case_repair (const EngineCase *c, VpFile *file);
@@ -56,15 +70,17 @@ void case_repair (const EngineCase *c, VpFile *file);
     g_assert_true (call_ok);                                                   \
   } while (0)
 
-/* One test for each case: PATH/CASE. */
+/* One test for each case: PATH/CASE, but for those that are written once. */
 void case_add_all (const char *path, void (*test) (gconstpointer));
+/* ... and for those too. */
+void case_add_every (const char *path, void (*test) (gconstpointer));
 /* Only those that have backing files. */
 void case_add_backed (const char *path, void (*test) (gconstpointer));
 /* Only those that become as large as one likes. */
 void case_add_growing (const char *path, void (*test) (gconstpointer));
 /* Only qcow2: what is poked at, or asked for, no other format has. */
 void case_add_qcow2 (const char *path, void (*test) (gconstpointer));
-/* Only those that have a check. */
+/* Only those that have a check, and are written more than once. */
 void case_add_checked (const char *path, void (*test) (gconstpointer));
 
 /* A small generator whose seed is printed: VP_TEST_SEED sets it. */

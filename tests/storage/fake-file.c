@@ -24,8 +24,8 @@ typedef struct {
   bool may_clone;
   uint64_t bad_offset, bad_length;
   GPtrArray *log;
-  VpFile *joined; /* a reference */
-  VpFile *main;   /* borrowed */
+  GPtrArray *joined; /* of VpFile, references; NULL: none */
+  VpFile *main;      /* borrowed */
 } FakeFile;
 
 /* To the end of the block.  Not GLib's, which the thread sanitizer cannot see
@@ -36,11 +36,14 @@ unlock (pthread_mutex_t **lock)
   (void) pthread_mutex_unlock (*lock);
 }
 
+/* Files of one image share a lock, as they share what they count. */
 static pthread_mutex_t *
 lock_file (FakeFile *fake)
 {
-  (void) pthread_mutex_lock (&fake->lock);
-  return &fake->lock;
+  pthread_mutex_t *lock =
+      fake->main ? &((FakeFile *) fake->main)->lock : &fake->lock;
+  (void) pthread_mutex_lock (lock);
+  return lock;
 }
 
 #define LOCKED(fake)                                                           \
@@ -75,6 +78,16 @@ op_free (gpointer data)
   g_free (op);
 }
 
+/* The number of a joined file, from 1. */
+static unsigned
+part_of (FakeFile *main, FakeFile *changed)
+{
+  guint index;
+  bool found =
+      main != changed && g_ptr_array_find (main->joined, changed, &index);
+  return found ? index + 1 : 0;
+}
+
 /* Every change passes here first. */
 static bool
 enter (FakeFile *changed, FakeKind kind, uint64_t offset, uint64_t length,
@@ -95,7 +108,7 @@ enter (FakeFile *changed, FakeKind kind, uint64_t offset, uint64_t length,
   if (fake->log) {
     FakeOp *op = g_new0 (FakeOp, 1);
     op->kind = kind;
-    op->joined = fake != changed;
+    op->part = part_of (fake, changed);
     op->offset = offset;
     op->length = length;
     op->bytes = kind == FAKE_WRITE ? g_memdup2 (bytes, length) : NULL;
@@ -116,11 +129,12 @@ fake_read (VpFile *file, uint64_t offset, void *buffer, size_t len,
                  "%s: a read was made to fail", fake->parent.name);
     return false;
   }
-  if (fake->fail_read_at > 0 && ++fake->n_reads == fake->fail_read_at) {
-    fake->failed = true;
+  FakeFile *main = fake->main ? (FakeFile *) fake->main : fake;
+  if (main->fail_read_at > 0 && ++main->n_reads == main->fail_read_at) {
+    main->failed = true;
     g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_IO,
                  "%s: read %u was made to fail", fake->parent.name,
-                 fake->n_reads);
+                 main->n_reads);
     return false;
   }
   size_t have =
@@ -250,11 +264,11 @@ static void
 fake_close (VpFile *file)
 {
   FakeFile *fake = (FakeFile *) file;
+  for (guint i = 0; fake->joined && i < fake->joined->len; i++)
+    ((FakeFile *) fake->joined->pdata[i])->main = NULL;
+  g_clear_pointer (&fake->joined, g_ptr_array_unref);
   (void) pthread_mutex_destroy (&fake->lock);
   g_free (fake->bytes);
-  if (fake->joined)
-    ((FakeFile *) fake->joined)->main = NULL;
-  vp_file_unref (fake->joined);
   g_clear_pointer (&fake->log, g_ptr_array_unref);
 }
 
@@ -289,20 +303,36 @@ fake_file_copy (VpFile *file, const char *name)
   g_assert_true (resize ((FakeFile *) to, from->size, NULL));
   if (from->size > 0)
     memcpy (((FakeFile *) to)->bytes, from->bytes, from->size);
+  VpFile *joined;
+  for (unsigned i = 0; (joined = fake_file_joined (file, i)); i++) {
+    g_autoptr (VpFile) copy = fake_file_copy (joined, joined->name);
+    fake_file_join (copy, to);
+  }
   return to;
+}
+
+static void
+unref_file (gpointer file)
+{
+  vp_file_unref (file);
 }
 
 void
 fake_file_join (VpFile *other, VpFile *file)
 {
+  FakeFile *main = (FakeFile *) file;
+  if (!main->joined)
+    main->joined = g_ptr_array_new_with_free_func (unref_file);
   ((FakeFile *) other)->main = file;
-  ((FakeFile *) file)->joined = vp_file_ref (other);
+  g_ptr_array_add (main->joined, vp_file_ref (other));
 }
 
 VpFile *
-fake_file_joined (VpFile *file)
+fake_file_joined (VpFile *file, unsigned index)
 {
-  return ((FakeFile *) file)->joined;
+  GPtrArray *joined = ((FakeFile *) file)->joined;
+  return joined && index < joined->len ? g_ptr_array_index (joined, index)
+                                       : NULL;
 }
 
 const uint8_t *
@@ -378,10 +408,18 @@ fake_file_record (VpFile *file)
   return fake->log;
 }
 
+static FakeFile *
+part_for (const FakeOp *op, VpFile *file)
+{
+  VpFile *part = op->part ? fake_file_joined (file, op->part - 1) : file;
+  g_assert_nonnull (part);
+  return (FakeFile *) part;
+}
+
 void
 fake_op_apply (const FakeOp *op, VpFile *file)
 {
-  FakeFile *fake = (FakeFile *) file;
+  FakeFile *fake = part_for (op, file);
   switch (op->kind) {
   case FAKE_WRITE:
     g_assert_true (put (fake, op->offset, op->bytes, op->length, NULL));
@@ -397,12 +435,13 @@ void
 fake_op_apply_torn (const FakeOp *op, VpFile *file, uint64_t kept)
 {
   g_assert_cmpint (op->kind, ==, FAKE_WRITE);
+  FakeFile *fake = part_for (op, file);
   unsigned piece = 0;
   for (uint64_t at = 0; at < op->length; piece++) {
     uint64_t end = MIN (op->length, ((op->offset + at) | 511) + 1 - op->offset);
     if (kept >> piece % 64 & 1)
-      g_assert_true (put ((FakeFile *) file, op->offset + at, op->bytes + at,
-                          end - at, NULL));
+      g_assert_true (
+          put (fake, op->offset + at, op->bytes + at, end - at, NULL));
     at = end;
   }
 }
@@ -410,32 +449,38 @@ fake_op_apply_torn (const FakeOp *op, VpFile *file, uint64_t kept)
 /* ---- the gate ----------------------------------------------------------- */
 
 static VpFile *
+find_or_make (FakeGate *gate, const VpClaim *claim)
+{
+  VpFile *file = g_hash_table_lookup (gate->files, claim->name);
+  if (!claim->create || (file && !gate->owner))
+    return file ? vp_file_ref (file) : NULL;
+  file = fake_file_new (claim->name);
+  if (gate->owner)
+    fake_file_join (file, gate->owner);
+  fake_gate_add (gate, file);
+  return file;
+}
+
+static VpFile *
 gate_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
            GError **error)
 {
   FakeGate *gate = (FakeGate *) opener;
   gate->n_asked++;
-  if (!claim->format)
-    *ret_format = g_hash_table_lookup (gate->formats, claim->name);
-  VpFile *file = g_hash_table_lookup (gate->files, claim->name);
-  if (file)
-    return vp_file_ref (file);
-  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED, "no file '%s'",
-               claim->name);
-  return NULL;
-}
-
-static void
-unref_file (gpointer file)
-{
-  vp_file_unref (file);
+  VpFile *file = find_or_make (gate, claim);
+  const char *format = g_hash_table_lookup (gate->formats, claim->name);
+  if (file && !claim->format && format)
+    *ret_format = format;
+  if (!file)
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED, "no file '%s'",
+                 claim->name);
+  return file;
 }
 
 void
 fake_gate_init (FakeGate *gate)
 {
-  gate->opener = (VpOpener){ .open = gate_open };
-  gate->n_asked = 0;
+  *gate = (FakeGate){ .opener = { .open = gate_open } };
   gate->files =
       g_hash_table_new_full (g_str_hash, g_str_equal, NULL, unref_file);
   gate->formats = g_hash_table_new (g_str_hash, g_str_equal);
@@ -466,4 +511,12 @@ fake_gate_add_as (FakeGate *gate, const char *name, VpFile *file)
 {
   g_hash_table_replace (gate->files, (gpointer) g_intern_string (name),
                         vp_file_ref (file));
+}
+
+void
+fake_gate_add_joined (FakeGate *gate, VpFile *file)
+{
+  VpFile *joined;
+  for (unsigned i = 0; (joined = fake_file_joined (file, i)); i++)
+    fake_gate_add (gate, joined);
 }

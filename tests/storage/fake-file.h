@@ -12,11 +12,12 @@ typedef enum { FAKE_WRITE, FAKE_PUNCH, FAKE_TRUNCATE, FAKE_FLUSH } FakeKind;
 typedef struct {
   FakeKind kind;
   uint64_t offset, length; /* TRUNCATE: length is the new size */
-  bool joined;             /* of the file that was joined, not of this one */
+  unsigned part;           /* 0: of this file; n: of the nth joined one */
   uint8_t *bytes;          /* WRITE */
 } FakeOp;
 
 VpFile *fake_file_new (const char *name);
+/* With the files that were joined to it. */
 VpFile *fake_file_copy (VpFile *file, const char *name);
 const uint8_t *fake_file_bytes (VpFile *file, uint64_t *ret_size);
 void fake_file_poke (VpFile *file, uint64_t offset, const void *bytes,
@@ -38,23 +39,28 @@ void fake_file_fail_read (VpFile *file, unsigned nth);
 unsigned fake_file_count (VpFile *file);
 bool fake_file_has_failed (VpFile *file);
 
-/* Another file of the same disk (owned by the caller, and referenced): its
- * changes are counted, fail and are remembered with those of file. */
+/* Another file of the same image (owned by the caller, and referenced): its
+ * reads and changes are counted, fail and are remembered with those of file. */
 void fake_file_join (VpFile *other, VpFile *file);
-VpFile *fake_file_joined (VpFile *file); /* borrowed; NULL: none */
+/* By number from 0, borrowed; NULL: there are no more. */
+VpFile *fake_file_joined (VpFile *file, unsigned index);
 
 /* From now on changes are remembered, in FakeOp; borrowed. */
 GPtrArray *fake_file_record (VpFile *file);
+/* To file, or to that of its joined ones which the change was made in. */
 void fake_op_apply (const FakeOp *op, VpFile *file);
 /* Only the 512-byte pieces of a write whose bit is set in kept (bit n % 64 for
  * piece n). */
 void fake_op_apply_torn (const FakeOp *op, VpFile *file, uint64_t kept);
 
-/* A gate to files in memory, by name. */
+/* A gate to files in memory, by name.  Files to be created are made, and those
+ * that are known by that name emptied, unless there is an owner: then all are
+ * new, and joined to it. */
 typedef struct {
   VpOpener opener;
   GHashTable *files;   /* name -> VpFile */
   GHashTable *formats; /* name -> static text */
+  VpFile *owner;       /* borrowed, or NULL */
   unsigned n_asked;
 } FakeGate;
 void fake_gate_init (FakeGate *gate);
@@ -63,3 +69,5 @@ void fake_gate_add (FakeGate *gate, VpFile *file); /* by its name; a ref */
 /* Its format, for images that do not say it; kept, not copied. */
 void fake_gate_state (FakeGate *gate, const char *name, const char *format);
 void fake_gate_add_as (FakeGate *gate, const char *name, VpFile *file);
+/* Those that are joined to file; not file itself. */
+void fake_gate_add_joined (FakeGate *gate, VpFile *file);

@@ -201,7 +201,7 @@ static void
 test_copies (void)
 {
   World from, to;
-  const EngineCase *c = &engine_cases[1];
+  const EngineCase *c = case_find ("qcow2");
   set_up (&from, c);
   set_up (&to, c);
   ASSERT_OK (vp_image_bitmap_add (from.image, "b", GRAIN, true, &error));
@@ -223,7 +223,7 @@ static void
 test_misuse (void)
 {
   World w;
-  set_up (&w, &engine_cases[1]);
+  set_up (&w, case_find ("qcow2"));
   ASSERT_OK (vp_image_bitmap_add (w.image, "b", 0, true, &error));
   g_assert_false (vp_image_bitmap_add (w.image, "b", 0, true, NULL));
   g_assert_false (vp_image_bitmap_add (w.image, "", 0, true, NULL));
@@ -306,7 +306,7 @@ test_mark_fails (void)
 {
   World w;
   uint8_t byte = 1;
-  set_up (&w, &engine_cases[1]);
+  set_up (&w, case_find ("qcow2"));
   ASSERT_OK (vp_image_bitmap_add (w.image, "all", GRAIN, true, &error));
   reopen (&w);
   fake_file_fail (w.file, 1, false);

@@ -646,7 +646,7 @@ run_snapshot_fault (uint32_t extra_len)
   const Fault fault = { "snapshot-table", NULL, false, false };
   g_auto (VpCheckResult) mended = { 0 };
   World w;
-  set_up (&w, &engine_cases[1]);
+  set_up (&w, case_find ("qcow2"));
   VpImage *image =
       vp_image_open_file (w.file, "qcow2", VP_IMAGE_WRITABLE, NULL, NULL);
   g_assert_nonnull (image);
@@ -684,7 +684,7 @@ test_shared_l2 (void)
   const Fault fault = { "shared-l2", NULL, false, false };
   uint8_t bytes[512] = { 1 }, other[512];
   World w;
-  set_up (&w, &engine_cases[3]); /* clusters of 512 bytes */
+  set_up (&w, case_find ("qcow2-512"));
   w.fault = fault.name;
   g_assert_cmpuint (w.cluster, ==, 512);
   put (&w, w.l1 + 8, get (&w, w.l1, 8));

@@ -116,7 +116,7 @@ check_one (const EngineCase *c, uint64_t size, unsigned n)
 static void
 test_definition (void)
 {
-  const EngineCase *c = &engine_cases[1];
+  const EngineCase *c = case_find ("qcow2");
   check_one (c, 512, 0);
   check_one (c, 65536, 3);
   check_one (c, 65536 + 512, 3);
@@ -162,10 +162,10 @@ test_first_difference (gconstpointer data)
   const EngineCase *c = data;
   g_autoptr (VpFile) file_a = case_create (c, &gate, "a", 9 * MIB, NULL, NULL);
   g_autoptr (VpFile) file_b =
-      case_create (&engine_cases[0], &gate, "b", 9 * MIB, NULL, NULL);
+      case_create (case_find ("raw"), &gate, "b", 9 * MIB, NULL, NULL);
   g_autoptr (VpImage) a = case_open (c, &gate, file_a, VP_IMAGE_WRITABLE);
   g_autoptr (VpImage) b =
-      case_open (&engine_cases[0], &gate, file_b, VP_IMAGE_WRITABLE);
+      case_open (case_find ("raw"), &gate, file_b, VP_IMAGE_WRITABLE);
   scatter (a, 7, 400);
   scatter (b, 7, 400);
   compare (a, b, false, VP_COMPARE_EQUAL, 0);

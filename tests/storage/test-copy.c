@@ -90,26 +90,49 @@ can_pack (const EngineCase *c)
   return vp_image_get_packing (image, &packing);
 }
 
-/* Two that were made alike differ. */
-static bool
-is_salted (const EngineCase *c, VpFile *file)
-{
-  g_autoptr (VpImage) image = case_open (c, &gate, file, 0);
-  g_auto (VpImageInfo) info = { 0 };
-  ASSERT_OK (vp_image_get_info (image, &info, &error));
-  return info.encrypted;
-}
-
 static void
-expect_same_file (const EngineCase *c, VpFile *a, VpFile *b)
+expect_same_bytes (const EngineCase *c, VpFile *a, VpFile *b)
 {
   uint64_t size_a, size_b;
   const uint8_t *bytes_a = fake_file_bytes (a, &size_a);
   const uint8_t *bytes_b = fake_file_bytes (b, &size_b);
   g_assert_cmpuint (size_a, ==, size_b);
-  for (uint64_t i = 0; i < size_a; i++)
+  for (uint64_t i = 0; i < size_a && !c->salted; i++)
     if (bytes_a[i] != bytes_b[i])
       g_error ("%s: byte 0x%" G_GINT64_MODIFIER "x differs", c->name, i);
+}
+
+static void
+expect_same_extent (const VpExtent *a, const VpExtent *b)
+{
+  g_assert_cmpuint (a->length, ==, b->length);
+  g_assert_cmpint (a->present, ==, b->present);
+  g_assert_cmpint (a->zero, ==, b->zero);
+  g_assert_cmpint (a->data, ==, b->data);
+  g_assert_cmpint (a->compressed, ==, b->compressed);
+  g_assert_cmpint (a->has_offset, ==, b->has_offset);
+  if (a->has_offset)
+    g_assert_cmpuint (a->offset, ==, b->offset);
+}
+
+/* The same in the same places. */
+static void
+expect_same_file (const EngineCase *c, VpFile *a, VpFile *b)
+{
+  g_autoptr (VpImage) image_a = case_open (c, &gate, a, 0);
+  g_autoptr (VpImage) image_b = case_open (c, &gate, b, 0);
+  VpExtent extent_a, extent_b;
+  for (uint64_t at = 0; at < SIZE; at += extent_a.length) {
+    ASSERT_OK (vp_image_map (image_a, at, SIZE - at, &extent_a, &error));
+    ASSERT_OK (vp_image_map (image_b, at, SIZE - at, &extent_b, &error));
+    expect_same_extent (&extent_a, &extent_b);
+  }
+  expect_same_bytes (c, a, b);
+  VpFile *part_a, *part_b;
+  for (unsigned i = 0; (part_a = fake_file_joined (a, i)); i++) {
+    part_b = fake_file_joined (b, i);
+    expect_same_bytes (c, part_a, part_b);
+  }
 }
 
 static void
@@ -130,8 +153,7 @@ test_threads (gconstpointer data)
     }
     options.threads = 5;
     g_assert_true (copy_to (c, source, &options, 0, &many, &error));
-    if (!is_salted (c, one))
-      expect_same_file (c, one, many);
+    expect_same_file (c, one, many);
     expect_bytes (c, many, bytes);
     case_check (c, many, 0);
   }
@@ -156,6 +178,8 @@ test_write_fails (gconstpointer data)
     g_assert_true (ok || failed);
     if (ok)
       expect_bytes (c, file, bytes);
+    if (c->once)
+      continue; /* half of it is none */
     /* A file whose flush failed takes no repair. */
     g_autoptr (VpFile) left = fake_file_copy (file, "target");
     case_check (c, left, failed ? 10000 : 0);
@@ -180,7 +204,8 @@ test_read_fails (gconstpointer data)
   g_assert_error (error, G_FILE_ERROR, G_FILE_ERROR_IO);
   g_assert_nonnull (strstr (error->message, "error while reading offset"));
   g_clear_error (&error);
-  case_check (c, file, 0);
+  if (!c->once)
+    case_check (c, file, 0);
 
   VpSalvage salvage;
   vp_salvage_init (&salvage);
@@ -231,9 +256,9 @@ test_cancel (void)
   g_autoptr (VpFile) source_file = make_source (&bytes);
   g_autoptr (VpImage) source = open_raw (source_file);
   g_autoptr (VpFile) file =
-      case_create (&engine_cases[1], &gate, "target", SIZE, NULL, NULL);
+      case_create (case_find ("qcow2"), &gate, "target", SIZE, NULL, NULL);
   g_autoptr (VpImage) target =
-      case_open (&engine_cases[1], &gate, file, VP_IMAGE_WRITABLE);
+      case_open (case_find ("qcow2"), &gate, file, VP_IMAGE_WRITABLE);
   g_autoptr (GError) error = NULL;
   int cancel = 0;
   VpProgress progress = { cancel_midway, &cancel, &cancel };
@@ -247,10 +272,10 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   fake_gate_init (&gate);
-  case_add_all ("/copy/threads", test_threads);
-  case_add_all ("/copy/write-fails", test_write_fails);
-  case_add_all ("/copy/read-fails", test_read_fails);
-  case_add_all ("/copy/clone", test_clone);
+  case_add_every ("/copy/threads", test_threads);
+  case_add_every ("/copy/write-fails", test_write_fails);
+  case_add_every ("/copy/read-fails", test_read_fails);
+  case_add_every ("/copy/clone", test_clone);
   g_test_add_func ("/copy/cancel", test_cancel);
   int status = g_test_run ();
   fake_gate_clear (&gate);

@@ -78,15 +78,15 @@ test_create (gconstpointer data)
   World w = { 0 };
   world_init (&w, data, MIB - 100, NULL, NULL);
   g_auto (VpImageInfo) info = { 0 };
-  g_assert_cmpuint (vp_image_get_size (w.image), ==, MIB - 512 + 512);
+  g_assert_cmpuint (vp_image_get_size (w.image), ==, MIB);
   expect (w.image, 0, 0, MIB);
   ASSERT_OK (vp_image_get_info (w.image, &info, &error));
   g_assert_cmpstr (info.format, ==, w.c->format);
   g_assert_cmpuint (info.virtual_size, ==, MIB);
   g_assert_null (info.backing_name);
   g_assert_false (info.dirty || info.corrupt);
-  g_assert_true (info.encrypted == (strstr (w.c->options, "encrypt") != NULL));
-  if (strcmp (w.c->format, "qcow2") == 0) {
+  g_assert_true (info.encrypted == case_is_encrypted (w.c));
+  if (case_is (w.c, "qcow2")) {
     bool v2 = strstr (w.c->options, "compat") != NULL;
     g_assert_cmpstr (info.compat, ==, v2 ? "0.10" : "1.1");
     g_assert_cmpint (info.lazy_refcounts, ==,
@@ -150,6 +150,16 @@ test_zero (gconstpointer data)
   world_clear (&w);
 }
 
+/* Zeros, or what was there before. */
+static void
+expect_discarded (World *w, uint64_t length, int byte)
+{
+  g_autofree uint8_t *buffer = g_malloc (length);
+  ASSERT_OK (vp_image_read (w->image, 0, buffer, length, &error));
+  for (uint64_t i = 0; i < length; i++)
+    g_assert_true (buffer[i] == 0 || (w->c->keeps && buffer[i] == byte));
+}
+
 /* What a discard gave back is used again, after the next flush. */
 static void
 test_discard (gconstpointer data)
@@ -163,7 +173,7 @@ test_discard (gconstpointer data)
   for (unsigned i = 0; i < 4; i++) {
     ASSERT_OK (vp_image_discard (w.image, 0, 4 * MIB, &error));
     ASSERT_OK (vp_image_flush (w.image, &error));
-    expect (w.image, 0, 0, 4 * MIB);
+    expect_discarded (&w, 4 * MIB, 0x55 + (int) i);
     put (w.image, 0, 0x56 + (int) i, 4 * MIB);
     ASSERT_OK (vp_image_flush (w.image, &error));
   }
@@ -198,6 +208,31 @@ test_bounds (gconstpointer data)
   world_clear (&w);
 }
 
+/* Too far for those that do not grow as one likes. */
+static void
+test_fixed (gconstpointer data)
+{
+  World w = { 0 };
+  g_autoptr (GError) failure = NULL;
+  world_init (&w, data, MIB, NULL, NULL);
+  put (w.image, MIB - 100, 0x77, 100);
+  if (!(w.c->lacks & CASE_NO_GROWTH)) {
+    world_clear (&w);
+    return;
+  }
+  g_assert_false (
+      vp_image_resize (w.image, 200 * MIB, VP_PREALLOCATION_OFF, &failure));
+  g_assert_error (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED);
+  for (unsigned pass = 0; pass < 2; pass++) {
+    g_assert_cmpuint (vp_image_get_size (w.image), ==, MIB);
+    expect (w.image, MIB - 100, 0x77, 100);
+    world_close (&w);
+    case_check (w.c, w.file, 0);
+    world_open (&w, VP_IMAGE_WRITABLE);
+  }
+  world_clear (&w);
+}
+
 static void
 test_grow (gconstpointer data)
 {
@@ -224,17 +259,17 @@ test_grow (gconstpointer data)
   world_clear (&w);
 }
 
-/* Are all clusters in place from the beginning? */
-static bool
-is_full (const EngineCase *c)
+/* The byte where the extent says that it is. */
+static void
+expect_in_file (World *w, const VpExtent *extent, int byte)
 {
-  return strstr (c->options, "raw=on") || strstr (c->options, "preallocation");
-}
-
-static bool
-is_encrypted (const EngineCase *c)
-{
-  return strstr (c->options, "encrypt") != NULL;
+  uint8_t found = 0;
+  VpFile *file = w->file, *joined;
+  for (unsigned i = 0; (joined = fake_file_joined (w->file, i)); i++)
+    if (strcmp (extent->filename, joined->name) == 0)
+      file = joined;
+  ASSERT_OK (vp_file_read (file, extent->offset, &found, 1, &error));
+  g_assert_cmphex (found, ==, byte);
 }
 
 static void
@@ -250,42 +285,54 @@ test_map (gconstpointer data)
     g_assert_cmpuint (extent.depth, ==, 0);
     step = extent.length;
     bool inside = at >= 4 * MIB && at < 6 * MIB;
-    /* Where all is in place from the beginning, all of it is data. */
-    bool full = is_full (w.c);
-    g_assert_cmpint (extent.data, ==, inside || full);
-    g_assert_cmpint (extent.zero, ==, !inside && !full);
-    g_assert_true (extent.has_offset || !inside || is_encrypted (w.c));
-    if (inside && extent.has_offset) {
-      uint8_t byte = 0;
-      VpFile *joined = fake_file_joined (w.file);
-      ASSERT_OK (vp_file_read (joined ? joined : w.file, extent.offset, &byte,
-                               1, &error));
-      g_assert_cmphex (byte, ==, 0x11);
-    }
+    g_assert_cmpint (extent.data, ==, inside || w.c->full);
+    g_assert_cmpint (extent.zero, ==, !inside && !w.c->full);
+    g_assert_true (extent.has_offset || !inside || case_is_encrypted (w.c));
+    if (inside && extent.has_offset)
+      expect_in_file (&w, &extent, 0x11);
   }
   world_clear (&w);
 }
 
 /* ---- chains ------------------------------------------------------------- */
 
+static const char *
+base_format (const World *w)
+{
+  return w->c->own_kind ? w->c->format : "raw";
+}
+
+static VpFile *
+make_base (World *w, const char *name, uint64_t size)
+{
+  if (w->c->own_kind)
+    return case_create (w->c, &w->gate, name, size, NULL, NULL);
+  VpFile *file = fake_file_new (name);
+  ASSERT_OK (vp_file_truncate (file, size, &error));
+  return file;
+}
+
 static void
 add_base (World *w, const char *name, uint64_t size, int byte)
 {
+  g_autoptr (GError) failure = NULL;
   if (!w->gate.files)
     fake_gate_init (&w->gate);
-  g_autoptr (VpFile) base = fake_file_new (name);
-  g_autofree uint8_t *bytes = g_malloc (size);
-  memset (bytes, byte, size);
-  fake_file_poke (base, 0, bytes, size);
+  g_autoptr (VpFile) base = make_base (w, name, size);
+  VpImage *image = case_open_file (base, base_format (w), VP_IMAGE_WRITABLE,
+                                   &w->gate.opener, &failure);
+  g_assert_no_error (failure);
+  put (image, 0, byte, size);
+  ASSERT_OK (vp_image_close (image, &error));
   fake_gate_add (&w->gate, base);
 }
 
 static void
 test_backing (gconstpointer data)
 {
-  World w = { 0 };
+  World w = { .c = data };
   add_base (&w, "base", 4 * MIB, 0xbb);
-  world_init (&w, data, 0, "base", "raw");
+  world_init (&w, data, 0, "base", base_format (&w));
   g_assert_cmpuint (vp_image_get_size (w.image), ==, 4 * MIB);
   put (w.image, 100000, 0x11, 50);
   ASSERT_OK (vp_image_zero (w.image, 2 * MIB, 300001, true, &error));
@@ -299,7 +346,8 @@ test_backing (gconstpointer data)
     ASSERT_OK (vp_image_get_info (w.image, &info, &error));
     g_assert_cmpstr (info.backing_name, ==, "base");
     g_assert_cmpstr (info.backing_format, ==,
-                     w.c->lacks & CASE_NO_BACKING_FORMAT ? NULL : "raw");
+                     w.c->lacks & CASE_NO_BACKING_FORMAT ? NULL
+                                                         : base_format (&w));
     world_close (&w);
     case_check (w.c, w.file, 0);
     world_open (&w, VP_IMAGE_READ_ONLY);
@@ -310,10 +358,10 @@ test_backing (gconstpointer data)
 static void
 test_backing_shorter (gconstpointer data)
 {
-  World w = { 0 };
+  World w = { .c = data };
   VpExtent extent;
   add_base (&w, "base", MIB + 512, 0xbb);
-  world_init (&w, data, 3 * MIB, "base", "raw");
+  world_init (&w, data, 3 * MIB, "base", base_format (&w));
   expect (w.image, 0, 0xbb, MIB + 512);
   expect (w.image, MIB + 512, 0, 2 * MIB - 512);
   ASSERT_OK (vp_image_map (w.image, 2 * MIB, MIB, &extent, &error));
@@ -333,9 +381,9 @@ test_backing_shorter (gconstpointer data)
 static void
 test_backing_longer (gconstpointer data)
 {
-  World w = { 0 };
+  World w = { .c = data };
   add_base (&w, "base", 4 * MIB, 0xbb);
-  world_init (&w, data, MIB + 1024, "base", "raw");
+  world_init (&w, data, MIB + 1024, "base", base_format (&w));
   expect (w.image, 0, 0xbb, MIB + 1024);
   /* As far as it can, but into what the base hides. */
   size_t more = w.c->lacks & CASE_NO_GROWTH ? 100 * 1024 : 5 * MIB - 1024;
@@ -376,9 +424,8 @@ test_chain_depth (gconstpointer data)
     last = fake_file_new (name);
     options.size = MIB;
     options.backing_name = below;
-    options.backing_format = i == 1 ? "raw" : w.c->format;
-    if (w.c->lacks & CASE_NO_BACKING_FORMAT)
-      fake_gate_state (&w.gate, below, options.backing_format);
+    options.backing_format = i == 1 ? base_format (&w) : w.c->format;
+    fake_gate_state (&w.gate, below, options.backing_format);
     ASSERT_OK (
         vp_image_create_file (last, w.c->format, &options, NULL, &error));
     fake_gate_add (&w.gate, last);
@@ -403,10 +450,10 @@ test_chain_circle (gconstpointer data)
   World w = { .c = data };
   g_autoptr (GError) failure = NULL;
   add_base (&w, "a", MIB, 0xbb);
-  g_autoptr (VpFile) b = overlay_on (&w, "b", "a", "raw");
+  g_autoptr (VpFile) b = overlay_on (&w, "b", "a", base_format (&w));
   g_autoptr (VpFile) c = overlay_on (&w, "a", "b", w.c->format);
   g_assert_null (case_open_file (c, w.c->format, 0, &w.gate.opener, &failure));
-  /* "b" says that "a" is raw, so the circle shows as a doubled file. */
+  /* "b" names "a", so the circle shows as a doubled file. */
   g_assert_error (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT);
   world_clear (&w);
 }
@@ -417,7 +464,7 @@ test_gate (gconstpointer data)
   World w = { .c = data };
   g_autoptr (GError) failure = NULL;
   add_base (&w, "base", MIB, 0xbb);
-  g_autoptr (VpFile) file = overlay_on (&w, "top", "base", "raw");
+  g_autoptr (VpFile) file = overlay_on (&w, "top", "base", base_format (&w));
   /* Nobody at the gate. */
   g_assert_null (case_open_file (file, w.c->format, 0, NULL, &failure));
   g_assert_error (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED);
@@ -452,6 +499,55 @@ test_backing_needs_format (gconstpointer data)
 /* ---- copy, compare ------------------------------------------------------ */
 
 static void
+expect_equal (VpImage *source, VpImage *target)
+{
+  VpCompareResult result;
+  uint64_t at;
+  bool longer;
+  ASSERT_OK (vp_compare_images (source, target, false, NULL, &result, &at,
+                                &longer, NULL, NULL, &error));
+  g_assert_cmpint (result, ==, VP_COMPARE_EQUAL);
+  g_assert_false (longer);
+}
+
+/* Zeros from 4 to 6 MiB were not stored; a byte more is seen. */
+static void
+expect_found (VpImage *source, VpImage *target, const EngineCase *c)
+{
+  VpCompareResult result;
+  VpExtent extent;
+  uint64_t at;
+  ASSERT_OK (vp_image_map (target, 4 * MIB, 2 * MIB, &extent, &error));
+  g_assert_true (extent.zero || c->full);
+  if (c->once)
+    return;
+  put (target, 6 * MIB + 3, 1, 1);
+  ASSERT_OK (vp_compare_images (source, target, false, NULL, &result, &at, NULL,
+                                NULL, NULL, &error));
+  g_assert_cmpint (result, ==, VP_COMPARE_CONTENT);
+  g_assert_cmpuint (at, ==, 6 * MIB + 3);
+}
+
+static void
+copy_to (World *w, const EngineCase *c)
+{
+  g_autoptr (VpFile) file =
+      case_create (c, &w->gate, "target", 8 * MIB, NULL, NULL);
+  VpImage *target =
+      case_open (c, &w->gate, file, VP_IMAGE_WRITABLE | VP_IMAGE_UNORDERED);
+  VpCopyOptions options = { .target_is_zero = true };
+  ASSERT_OK (vp_copy_image (w->image, target, &options, NULL, &error));
+  if (c->once) {
+    ASSERT_OK (vp_image_close (target, &error));
+    target = case_open (c, &w->gate, file, 0);
+  }
+  expect_equal (w->image, target);
+  expect_found (w->image, target, c);
+  ASSERT_OK (vp_image_close (target, &error));
+  case_check (c, file, 0);
+}
+
+static void
 test_copy (gconstpointer data)
 {
   World w = { 0 };
@@ -463,35 +559,10 @@ test_copy (gconstpointer data)
   ASSERT_OK (vp_image_write (w.image, 7 * MIB, bytes, MIB, &error));
   put (w.image, 3 * MIB, 0, MIB); /* zeros that are stored */
   const EngineCase *source = data;
-  for (const EngineCase *c = engine_cases; c->name; c++) {
+  for (const EngineCase *c = engine_cases; c->name; c++)
     /* All pairs in the end; every third of them in make check. */
-    if ((source - engine_cases + (c - engine_cases)) % test_rounds (3, 1) != 0)
-      continue;
-    g_autoptr (VpFile) file =
-        case_create (c, &w.gate, "target", 8 * MIB, NULL, NULL);
-    VpImage *target =
-        case_open (c, &w.gate, file, VP_IMAGE_WRITABLE | VP_IMAGE_UNORDERED);
-    VpCopyOptions options = { .target_is_zero = true };
-    VpCompareResult result;
-    uint64_t at;
-    bool longer;
-    ASSERT_OK (vp_copy_image (w.image, target, &options, NULL, &error));
-    ASSERT_OK (vp_compare_images (w.image, target, false, NULL, &result, &at,
-                                  &longer, NULL, NULL, &error));
-    g_assert_cmpint (result, ==, VP_COMPARE_EQUAL);
-    g_assert_false (longer);
-    /* Zeros were not stored. */
-    VpExtent extent;
-    ASSERT_OK (vp_image_map (target, 4 * MIB, 2 * MIB, &extent, &error));
-    g_assert_true (extent.zero || is_full (c));
-    put (target, 6 * MIB + 3, 1, 1);
-    ASSERT_OK (vp_compare_images (w.image, target, false, NULL, &result, &at,
-                                  NULL, NULL, NULL, &error));
-    g_assert_cmpint (result, ==, VP_COMPARE_CONTENT);
-    g_assert_cmpuint (at, ==, 6 * MIB + 3);
-    ASSERT_OK (vp_image_close (target, &error));
-    case_check (c, file, 0);
-  }
+    if ((source - engine_cases + (c - engine_cases)) % test_rounds (3, 1) == 0)
+      copy_to (&w, c);
   world_clear (&w);
 }
 
@@ -640,6 +711,7 @@ grow (Model *m)
 {
   uint64_t size =
       m->size + 512 * (1 + random_below (&m->random, m->size / 1024 + 1));
+  size = case_size (m->w.c, size);
   if (size > m->most || m->w.c->lacks & CASE_NO_GROWTH)
     return;
   ASSERT_OK (vp_image_resize (m->w.image, size, VP_PREALLOCATION_OFF, &error));
@@ -688,9 +760,9 @@ one_operation (Model *m)
 static void
 run_random (const EngineCase *c, uint64_t seed, unsigned n_operations)
 {
-  Model m = { .random = { seed } };
+  Model m = { .w = { .c = c }, .random = { seed } };
   bool backed = c->backing && random_below (&m.random, 2);
-  m.size = 512 * (1 + random_below (&m.random, 1024));
+  m.size = case_size (c, 512 * (1 + random_below (&m.random, 1024)));
   m.most = 4 * MIB;
   m.bytes = g_malloc0 (m.most + MIB);
   uint64_t base_size = 512 * (1 + random_below (&m.random, 1024));
@@ -698,7 +770,8 @@ run_random (const EngineCase *c, uint64_t seed, unsigned n_operations)
     add_base (&m.w, "base", base_size, 0xbb);
     memset (m.bytes, 0xbb, MIN (m.size, base_size));
   }
-  world_init (&m.w, c, m.size, backed ? "base" : NULL, backed ? "raw" : NULL);
+  world_init (&m.w, c, m.size, backed ? "base" : NULL,
+              backed ? base_format (&m.w) : NULL);
   for (unsigned i = 0; i < n_operations; i++) {
     one_operation (&m);
     if (i % 8 == 0)
@@ -725,12 +798,13 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  case_add_all ("/image/create", test_create);
+  case_add_every ("/image/create", test_create);
   case_add_all ("/image/write", test_write);
   case_add_all ("/image/zero", test_zero);
   case_add_all ("/image/discard", test_discard);
   case_add_all ("/image/bounds", test_bounds);
   case_add_growing ("/image/grow", test_grow);
+  case_add_all ("/image/fixed", test_fixed);
   case_add_all ("/image/map", test_map);
   case_add_backed ("/image/backing/plain", test_backing);
   case_add_backed ("/image/backing/shorter", test_backing_shorter);
@@ -738,7 +812,7 @@ main (int argc, char **argv)
   case_add_backed ("/image/backing/depth", test_chain_depth);
   case_add_backed ("/image/backing/circle", test_chain_circle);
   case_add_backed ("/image/backing/gate", test_gate);
-  case_add_all ("/image/backing/needs-format", test_backing_needs_format);
+  case_add_every ("/image/backing/needs-format", test_backing_needs_format);
   case_add_all ("/image/copy/to-all", test_copy);
   case_add_all ("/image/copy/over", test_copy_over);
   case_add_all ("/image/copy/part", test_copy_part);

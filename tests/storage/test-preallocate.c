@@ -33,7 +33,42 @@ put (VpImage *image, uint64_t offset, int byte, size_t len)
 static bool
 is_qcow2 (const EngineCase *c)
 {
-  return strcmp (c->format, "qcow2") == 0;
+  return case_is (c, "qcow2");
+}
+
+/* Whoever cannot says so, and nothing has happened. */
+static void
+expect_refused (VpImage *image, VpPreallocation mode)
+{
+  g_autoptr (GError) failure = NULL;
+  uint64_t size = vp_image_get_size (image);
+  g_assert_false (vp_image_resize (image, 3 * MIB + 1024, mode, &failure));
+  g_assert_true (
+      g_error_matches (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED) ||
+      g_error_matches (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE));
+  g_assert_cmpuint (vp_image_get_size (image), ==, size);
+  expect (image, MIB / 2, 0x11, MIB / 2);
+  ASSERT_OK (vp_image_close (image, &error));
+}
+
+static void
+test_others (gconstpointer data)
+{
+  const EngineCase *c = data;
+  if (is_qcow2 (c) || case_is (c, "raw"))
+    return;
+  for (VpPreallocation mode = VP_PREALLOCATION_METADATA;
+       mode <= VP_PREALLOCATION_FULL; mode++) {
+    FakeGate gate;
+    fake_gate_init (&gate);
+    g_autoptr (VpFile) file =
+        case_create (c, &gate, "disk", MIB + 512, NULL, NULL);
+    VpImage *image = case_open (c, &gate, file, VP_IMAGE_WRITABLE);
+    put (image, 0, 0x11, MIB);
+    expect_refused (image, mode);
+    case_check (c, file, 0);
+    fake_gate_clear (&gate);
+  }
 }
 
 /* Places that somebody else had before must not show what he left. */
@@ -41,6 +76,8 @@ static void
 test_grow (gconstpointer data)
 {
   const EngineCase *c = data;
+  if (!is_qcow2 (c) && !case_is (c, "raw"))
+    return;
   static const VpPreallocation modes[] = { VP_PREALLOCATION_METADATA,
                                            VP_PREALLOCATION_FULL };
   for (size_t i = is_qcow2 (c) ? 0 : 1; i < G_N_ELEMENTS (modes); i++) {
@@ -83,11 +120,9 @@ static void
 test_fails (gconstpointer data)
 {
   const EngineCase *c = data;
-  FakeGate gate;
-  if (c->lacks & CASE_NO_GROWTH) {
-    g_test_skip ("this format does not grow that far");
+  if (!c->backing) /* all is in place there, or elsewhere */
     return;
-  }
+  FakeGate gate;
   fake_gate_init (&gate);
   VpFile *file = case_create (c, &gate, "disk", MIB, NULL, NULL);
   VpImage *image = case_open (c, &gate, file, VP_IMAGE_WRITABLE);
@@ -161,7 +196,8 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   case_add_growing ("/preallocate/grow", test_grow);
-  case_add_backed ("/preallocate/fails", test_fails);
+  case_add_all ("/preallocate/others", test_others);
+  case_add_qcow2 ("/preallocate/fails", test_fails);
   g_test_add_func ("/preallocate/wrong-options", test_wrong_options);
   return g_test_run ();
 }

@@ -184,6 +184,7 @@ fail_one (const EngineCase *c, FakeGate *gate, VpFile *sound, const Verb *verb,
   if (verb->run == run_check)
     flags |= VP_IMAGE_CHECK;
   fake_file_fail_read (file, nth);
+  fake_gate_add_joined (gate, file);
   VpImage *image =
       case_open_file (file, c->format, flags, &gate->opener, &error);
   bool ok = image && verb->run (image, &error);

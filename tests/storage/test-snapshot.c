@@ -46,7 +46,7 @@ snap_free (gpointer data)
 static bool
 has_snapshots (const EngineCase *c)
 {
-  return strcmp (c->format, "qcow2") == 0 && !strstr (c->options, "bits=1") &&
+  return case_is (c, "qcow2") && !strstr (c->options, "bits=1") &&
          !strstr (c->options, "data_file");
 }
 
@@ -56,9 +56,9 @@ world_init (World *w, const EngineCase *c, uint64_t seed)
   *w = (World){ .c = c, .random = { seed } };
   fake_gate_init (&w->gate);
   w->snaps = g_ptr_array_new_with_free_func (snap_free);
-  w->size = 512 * (1 + random_below (&w->random, 2048));
+  w->size = case_size (c, 512 * (1 + random_below (&w->random, 2048)));
   w->bytes = g_malloc0 (MOST);
-  bool backed = c->backing && random_below (&w->random, 2);
+  bool backed = c->backing && !c->own_kind && random_below (&w->random, 2);
   if (backed) {
     uint64_t size = 512 * (1 + random_below (&w->random, 1024));
     g_autoptr (VpFile) base = fake_file_new ("base");
@@ -430,9 +430,9 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  case_add_all ("/snapshot/random", test_random);
-  case_add_all ("/snapshot/failed", test_failed);
-  case_add_all ("/snapshot/names", test_names);
+  case_add_qcow2 ("/snapshot/random", test_random);
+  case_add_qcow2 ("/snapshot/failed", test_failed);
+  case_add_qcow2 ("/snapshot/names", test_names);
   case_add_all ("/snapshot/refused", test_refused);
   g_test_add_func ("/snapshot/limit", test_limit);
   return g_test_run ();

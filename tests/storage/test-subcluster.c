@@ -280,7 +280,7 @@ test_data_twice (void)
   ASSERT_OK (vp_image_close (g_steal_pointer (&w.image), &error));
   fake_gate_add_as (&w.gate, "disk.data", w.file);
   refused (&w, 0, &w.gate.opener, VP_IMAGE_ERROR_CORRUPT);
-  VpFile *joined = fake_file_joined (w.file);
+  VpFile *joined = fake_file_joined (w.file, 0);
   fake_gate_add_as (&w.gate, "disk.data", joined);
   fake_gate_add_as (&w.gate, "base", joined);
   refused (&w, 0, &w.gate.opener, VP_IMAGE_ERROR_CORRUPT);
