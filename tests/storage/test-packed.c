@@ -10,6 +10,7 @@
 #include <zlib.h>
 
 #include "storage/error.h"
+#include "storage/transfer.h"
 #include "tests/storage/engine-cases.h"
 
 #define MIB  (UINT64_C (1) << 20)
@@ -63,6 +64,46 @@ test_codecs (void)
     round_trip (VP_CODEC_DEFLATE, level);
     round_trip (VP_CODEC_ZLIB, level);
     round_trip (VP_CODEC_ZSTD, level);
+  }
+}
+
+static void
+pack_always (VpTransfer *transfer, Random *random, VpCodecKind kind, int level,
+             size_t unit)
+{
+  VpPacking packing = { .codec = kind, .unit = unit, .always = true };
+  g_autoptr (VpCodec) codec = vp_codec_new (kind, 0);
+  g_autofree uint8_t *in = g_malloc (unit), *out = g_malloc (unit);
+  size_t len;
+  for (unsigned noise = 0; noise < 2; noise++) {
+    if (noise)
+      random_fill (random, in, unit);
+    else
+      fill_words (random, in, unit);
+    const uint8_t *packed =
+        vp_transfer_pack (transfer, &packing, level, in, &len);
+    g_assert_nonnull (packed);
+    g_assert_cmpuint (len, <=, vp_transfer_most_packed (&packing));
+    g_assert_true (vp_codec_unpack (codec, packed, len, out, unit));
+    g_assert_true (memcmp (out, in, unit) == 0);
+  }
+}
+
+/* What cannot shrink has to fit all the same where units are always packed. */
+static void
+test_always (void)
+{
+  static const size_t units[] = { 512, 4096, 16384, UNIT, 2 << 20 };
+  g_autoptr (VpTransfer) transfer = vp_transfer_new ();
+  Random random = { test_seed () };
+  for (size_t i = 0; i < G_N_ELEMENTS (units); i++) {
+    int most = units[i] > UNIT ? (int) test_rounds (0, 9) : 9;
+    for (int level = VP_CODEC_LEVEL_NARROW; level <= most;
+         level += level < 1 ? 1 : (int) test_rounds (8, 1)) {
+      pack_always (transfer, &random, VP_CODEC_DEFLATE, level, units[i]);
+      pack_always (transfer, &random, VP_CODEC_ZLIB, level, units[i]);
+      pack_always (transfer, &random, VP_CODEC_ZSTD, level, units[i]);
+    }
   }
 }
 
@@ -260,6 +301,7 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/codec/round-trip", test_codecs);
+  g_test_add_func ("/codec/always", test_always);
   g_test_add_func ("/codec/narrow", test_narrow);
   g_test_add_func ("/codec/unfinished", test_unfinished);
   case_add_every ("/packed/refused", test_refused);
