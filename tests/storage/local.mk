@@ -234,3 +234,8 @@ JUDGED_TESTS += tests/storage/img-matrix.sh
 JUDGED_TESTS += tests/storage/img-crypt.sh
 JUDGED_TESTS += tests/storage/img-create-same.sh
 JUDGED_TESTS += tests/storage/img-subclusters.sh
+
+check_PROGRAMS += tests/storage/test-vmdk-stream
+TESTS += tests/storage/test-vmdk-stream
+tests_storage_test_vmdk_stream_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_vmdk_stream_LDADD = $(engine_ldadd)
