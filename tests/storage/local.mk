@@ -239,3 +239,9 @@ check_PROGRAMS += tests/storage/test-vmdk-stream
 TESTS += tests/storage/test-vmdk-stream
 tests_storage_test_vmdk_stream_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_vmdk_stream_LDADD = $(engine_ldadd)
+# Random journeys through all formats.
+check_PROGRAMS += tests/storage/test-roundtrip
+TESTS += tests/storage/test-roundtrip
+LONG_TESTS += tests/storage/test-roundtrip
+tests_storage_test_roundtrip_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_roundtrip_LDADD = $(engine_ldadd)
