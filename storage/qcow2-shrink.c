@@ -134,8 +134,10 @@ cut_data_file (Qcow2 *q, uint64_t size, GError **error)
   if (!q->data->is_device && q->header.autoclear & QCOW2_AUTOCLEAR_RAW_DATA)
     return vp_file_truncate (q->data, size, error);
   uint64_t end = vp_round_up (size, q->cluster_size);
-  if (have > end)
+  if (have > end && q->data->is_device)
     vp_file_discard (q->data, end, have - end);
+  else if (have > end && !vp_file_truncate (q->data, end, error))
+    return false;
   return vp_file_zero (q->data, size, MIN (have, end) - size, false, error);
 }
 
