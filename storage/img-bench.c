@@ -45,8 +45,7 @@ typedef struct {
 static uint64_t
 find_offset (const Arguments *arguments, uint64_t number, uint64_t size)
 {
-  uint64_t room = size - arguments->buffer_size;
-  uint64_t first = arguments->offset <= room ? arguments->offset : 0;
+  uint64_t room = size - arguments->buffer_size, first = arguments->offset;
   uint64_t a_turn =
       arguments->step > 0 ? (room - first) / arguments->step + 1 : 1;
 
@@ -161,10 +160,14 @@ print_plan (const Arguments *arguments)
 static bool
 check_fit (const Arguments *arguments, VpImage *image, GError **error)
 {
-  if (arguments->buffer_size <= vp_image_get_size (image))
+  uint64_t size = vp_image_get_size (image);
+
+  if (vp_range_ok (arguments->offset, arguments->buffer_size, size))
     return true;
-  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
-               "the image is smaller than one request");
+  g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
+                       arguments->buffer_size > size
+                           ? "the image is smaller than one request"
+                           : "the first one ends past the end of the image");
   return false;
 }
 
