@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -645,7 +646,9 @@ inspect (PosixFile *posix, VpFileFlags flags, GError **error)
   struct stat st;
   if (fstat (posix->fd, &st) < 0)
     return could_not_open (name, errno, error);
-  if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode)) {
+  bool is_null = S_ISCHR (st.st_mode) && st.st_rdev == makedev (1, 3) &&
+                 flags & VP_FILE_NULL && !(flags & VP_FILE_WRITABLE);
+  if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode) && !is_null) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
                  "'file' driver requires '%s' to be a regular file", name);
     return false;
@@ -660,7 +663,7 @@ inspect (PosixFile *posix, VpFileFlags flags, GError **error)
   posix->parent.has_id = true;
   posix->parent.id.device = posix->parent.is_device ? st.st_rdev : st.st_dev;
   posix->parent.id.inode = posix->parent.is_device ? 0 : st.st_ino;
-  return flags & VP_FILE_NO_LOCK || take_locks (posix, error);
+  return flags & VP_FILE_NO_LOCK || is_null || take_locks (posix, error);
 }
 
 /* Consumes fd. */

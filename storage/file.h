@@ -25,6 +25,7 @@ typedef enum {
   VP_FILE_WRITABLE = 1 << 0,
   VP_FILE_NO_LOCK = 1 << 1, /* share everything; look at no lock */
   VP_FILE_CREATE = 1 << 2,  /* by path: make it where it is missing */
+  VP_FILE_NULL = 1 << 3,    /* to read: /dev/null is an empty file */
 } VpFileFlags;
 
 /* What becomes of the kernel's page cache, and how often bytes are made to

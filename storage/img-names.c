@@ -557,8 +557,10 @@ open_path (const char *path, const VpOpenOptions *options, GError **error)
                  "Unknown protocol '%.*s'", (int) len, path);
     return NULL;
   }
-  g_autoptr (VpFile) file =
-      vp_file_open (path, file_flags (options->flags), error);
+  VpFileFlags flags = file_flags (options->flags);
+  if (options->opener != NULL) /* nothing of a stranger's */
+    flags |= VP_FILE_NULL;
+  g_autoptr (VpFile) file = vp_file_open (path, flags, error);
   VpImage *image =
       file != NULL ? vp_image_open_with (file, options, error) : NULL;
   if (image != NULL && options->format == NULL)
