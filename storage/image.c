@@ -540,6 +540,34 @@ vp_image_get_key (VpImage *image)
   return image->key;
 }
 
+static bool
+is_file (const VpFile *file, VpFileId id)
+{
+  return file && file->has_id && file->id.device == id.device &&
+         file->id.inode == id.inode;
+}
+
+static bool
+layer_uses_file (const VpImage *layer, VpFileId id)
+{
+  bool uses = is_file (layer->file, id) || is_file (layer->data_file, id);
+  for (guint i = 0; !uses && layer->parts && i < layer->parts->len; i++)
+    uses = is_file (g_ptr_array_index (layer->parts, i), id);
+  return uses;
+}
+
+bool
+vp_image_uses_file (VpImage *image, VpFileId id, bool *ret_below)
+{
+  for (VpImage *layer = image; layer; layer = layer->backing)
+    if (layer_uses_file (layer, id)) {
+      if (ret_below)
+        *ret_below = layer != image;
+      return true;
+    }
+  return false;
+}
+
 void
 vp_image_add_caching (VpImage *image, VpFileCaching caching)
 {

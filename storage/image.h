@@ -110,6 +110,9 @@ VpImage *vp_image_get_backing (VpImage *image);      /* borrowed, or NULL */
 /* The key that this layer was opened with, borrowed, or NULL. */
 const VpSecret *vp_image_get_key (VpImage *image);
 VpFile *vp_image_get_file (VpImage *image); /* borrowed */
+/* Is that its file, its data file, one of its extents, or a file of the layers
+ * below?  ret_below: of those (may be NULL). */
+bool vp_image_uses_file (VpImage *image, VpFileId id, bool *ret_below);
 /* For its file, its data file and extents, and those of all layers below. */
 void vp_image_add_caching (VpImage *image, VpFileCaching caching);
 /* This layer alone; clear with vp_image_info_clear (). */

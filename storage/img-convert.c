@@ -204,29 +204,6 @@ find_shared_depth (const GPtrArray *sources, VpImage *target)
   return 0;
 }
 
-static bool
-is_source (const VpImgConvert *convert, const VpImgTarget *file)
-{
-  for (unsigned i = 0; !convert->access.image_opts && i < convert->sources->len;
-       i++)
-    if (vp_img_target_is (file, g_ptr_array_index (convert->sources, i)))
-      return true;
-  return false;
-}
-
-/* Locks do not always tell: there is -U, and there are file systems. */
-static bool
-is_below (const GPtrArray *sources, const VpImgTarget *file)
-{
-  for (guint i = 0; i < sources->len; i++) {
-    VpImage *layer = vp_image_get_backing (g_ptr_array_index (sources, i));
-    for (; layer != NULL; layer = vp_image_get_backing (layer))
-      if (vp_img_target_is (file, vp_image_get_name (layer)))
-        return true;
-  }
-  return false;
-}
-
 static int
 fail_making (const VpImgConvert *convert, const VpFormat *format, GError *error)
 {
@@ -249,14 +226,9 @@ convert_into_new (const VpImgConvert *convert, const VpFormat *format,
     vp_img_prefix_reason (convert->target, where, &error);
     return fail_making (convert, format, error);
   }
-  if (is_source (convert, &file)) {
-    vp_img_complain ("%s: source and target are one file", convert->target);
-    return 1;
-  }
-  if (is_below (sources, &file)) {
-    vp_img_complain ("%s: is a backing file of the source", convert->target);
-    return 1;
-  }
+  for (guint i = 0; i < sources->len; i++)
+    if (!vp_img_target_check_source (&file, g_ptr_array_index (sources, i)))
+      return 1;
   file.caching = convert->target_caching;
   vp_img_options_apply (convert->pairs, file.fd);
   VpOpener opener = vp_opener_person (0);
@@ -297,6 +269,10 @@ convert_into_old (const VpImgConvert *convert, const GPtrArray *sources)
 
   if (target == NULL)
     return vp_img_fail_open (convert->target, error, 1);
+  for (guint i = 0; i < sources->len; i++)
+    if (!vp_img_target_check_image (target, convert->target,
+                                    g_ptr_array_index (sources, i)))
+      return 1;
   if (convert->compress && !vp_image_get_packing (target, &packing)) {
     vp_img_complain ("Compression not supported for this file format");
     return 1;

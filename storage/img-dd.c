@@ -120,10 +120,8 @@ make (const Arguments *arguments, const VpFormat *format, VpImage *source)
                : vp_img_fail (error, 1);
   if (!vp_img_target_open (&file, arguments->target, &error))
     return vp_img_fail_create (arguments->target, error);
-  if (vp_img_target_is (&file, arguments->source)) {
-    vp_img_complain ("%s: source and target are one file", arguments->target);
+  if (!vp_img_target_check_source (&file, source))
     return 1;
-  }
   g_autoptr (VpImage) target =
       vp_img_target_make (&file, format, &options, NULL, &error);
   if (target == NULL)

@@ -209,11 +209,37 @@ vp_img_target_clear (VpImgTarget *target)
   g_clear_pointer (&target->path, g_free);
 }
 
-bool
-vp_img_target_is (const VpImgTarget *target, const char *path)
+/* Locks do not always tell: there is -U, and there are file systems. */
+static bool
+check_source (VpFileId id, const char *path, VpImage *source)
 {
-  struct stat ours, theirs;
+  bool below;
 
-  return fstat (target->fd, &ours) == 0 && stat (path, &theirs) == 0 &&
-         ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+  if (!vp_image_uses_file (source, id, &below))
+    return true;
+  vp_img_complain (below ? "%s: is a backing file of the source"
+                         : "%s: source and target are one file",
+                   path);
+  return false;
+}
+
+bool
+vp_img_target_check_source (const VpImgTarget *target, VpImage *source)
+{
+  struct stat st;
+
+  if (fstat (target->fd, &st) < 0)
+    return true; /* what is wrong shows when it is written */
+  VpFileId id = { st.st_dev, st.st_ino };
+  if (S_ISBLK (st.st_mode))
+    id = (VpFileId){ st.st_rdev, 0 };
+  return check_source (id, target->path, source);
+}
+
+bool
+vp_img_target_check_image (VpImage *target, const char *path, VpImage *source)
+{
+  const VpFile *file = vp_image_get_file (target);
+
+  return !file->has_id || check_source (file->id, path, source);
 }

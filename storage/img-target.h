@@ -53,7 +53,10 @@ int vp_img_target_fail (const VpImgTarget *target, const GError *error);
 bool vp_img_target_commit (VpImgTarget *target, GError **error);
 /* What was not committed leaves no trace, or as it is where it was old. */
 void vp_img_target_clear (VpImgTarget *target);
-/* Whether both are one file; false where either is missing. */
-bool vp_img_target_is (const VpImgTarget *target, const char *path);
+/* Complains where the source, or what it stands on, is kept in the file. */
+bool vp_img_target_check_source (const VpImgTarget *target, VpImage *source);
+/* The same for an image that is open already, of that name. */
+bool vp_img_target_check_image (VpImage *target, const char *path,
+                                VpImage *source);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (VpImgTarget, vp_img_target_clear)

@@ -128,6 +128,12 @@ expect 1 "Not enough arguments" resize b.qcow2
 expect 1 "Invalid preallocation mode 'odd'" resize --preallocation=odd b.qcow2 +1M
 expect 0 "" resize --preallocation=off -f raw r.raw 2M
 expect 0 "" resize --shrink -f raw r.raw 1M
+silent create -q -f qcow2 -o data_file=guest.data d.qcow2 4M
+expect 0 "" bench -w -c 4 -s 1M -f qcow2 d.qcow2
+silent resize -q --shrink d.qcow2 1M
+[ "$(stat -c %s guest.data)" = 1048576 ]; ok $? "a data file shrinks with its image"
+expect 0 "virtual size: 0 B (0 bytes)" info /dev/null
+expect 1 "to be a regular file" info --safe -f raw /dev/null
 expect 0 "(20971520 bytes)" info b.qcow2
 
 # convert and compare
@@ -189,7 +195,12 @@ expect 1 "Valid sizes are multiples of 512" convert -S 100 data.raw x
 expect 1 "--target-is-zero requires use of -n flag" convert --target-is-zero data.raw x
 expect 1 "source and target are one file" convert -O qcow2 data.raw data.raw
 silent create -q -f qcow2 -b data.raw -F raw above.qcow2
-expect 1 "is a backing file of the source" convert -U -O qcow2 above.qcow2 data.raw
+for verb in "convert -U -O qcow2" "convert -n -U -O raw"; do
+  # shellcheck disable=SC2086 # words
+  expect 1 "is a backing file of the source" $verb above.qcow2 data.raw
+done
+expect 1 "is a backing file of the source" dd -U if=above.qcow2 of=data.raw
+expect 1 "source and target are one file" convert -n -U -O qcow2 above.qcow2 above.qcow2
 [ ! -e x ]; ok $? "failed conversions leave no file"
 [ "$(stat -c %s data.raw)" = 8388608 ]; ok $? "the source is as it was"
 silent create -q -f qcow2 n.qcow2 16M
@@ -244,6 +255,7 @@ head -c 524288 /dev/zero | tr '\0' '\7' >> w.raw
 expect 0 "identical" compare -f raw w.raw w.qcow2
 expect 0 "No errors" check w.qcow2
 expect 1 "Failed request: " bench -c 1 -s 2M w.qcow2
+expect 1 "Failed request: " bench -c 1 -o 1M w.qcow2
 expect 1 "Invalid queue depth specified" bench -d 0 w.qcow2
 expect 1 "only available in write tests" bench --flush-interval=8 w.qcow2
 expect 1 "can't be smaller than depth" bench -w --flush-interval=8 w.qcow2
