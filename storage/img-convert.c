@@ -24,38 +24,10 @@
 #include "storage/img-options.h"
 #include "storage/img-pipe.h"
 #include "storage/img-target.h"
+#include "storage/join.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* ---- progress over all sources ------------------------------------------- */
-
-typedef struct {
-  VpImgProgress shown;
-  VpProgress progress; /* handed to each copy */
-  uint64_t before, total;
-} Watch;
-
-static void
-report (uint64_t done, uint64_t total, gpointer user_data)
-{
-  Watch *watch = user_data;
-
-  if (watch->shown.progress.report != NULL)
-    watch->shown.progress.report (watch->before + done, watch->total,
-                                  watch->shown.progress.user_data);
-}
-
-static void
-watch_begin (Watch *watch, VpImgProgressKind kind, uint64_t total)
-{
-  vp_img_progress_begin (&watch->shown, kind);
-  watch->progress = (VpProgress){ .report = report,
-                                  .user_data = watch,
-                                  .cancel = watch->shown.progress.cancel };
-  watch->before = 0;
-  watch->total = total;
-}
 
 /* ---- sources ------------------------------------------------------------- */
 
@@ -116,21 +88,20 @@ tell_salvaged (const VpSalvage *salvage)
                      (const char *) g_ptr_array_index (salvage->messages, i));
 }
 
+/* Several are one disk, so that no unit of the target is ever in two copies. */
 static bool
-copy_all (const VpImgConvert *convert, const GPtrArray *sources,
-          VpImage *target, VpCopyOptions *options, Watch *watch, GError **error)
+copy_all (const GPtrArray *sources, VpImage *target, VpCopyOptions *options,
+          const VpProgress *progress, GError **error)
 {
-  uint64_t offset = 0;
+  g_autoptr (VpImage) joined = NULL;
+  VpImage *source = g_ptr_array_index (sources, 0);
 
-  for (unsigned i = 0; i < sources->len; i++) {
-    VpImage *source = g_ptr_array_index (sources, i);
-    options->target_offset = watch->before = offset;
-    if (vp_image_get_size (source) > 0 &&
-        !vp_copy_image (source, target, options, &watch->progress, error))
-      return false;
-    offset += vp_image_get_size (source);
-  }
-  return true;
+  if (size_of_all (sources) == 0)
+    return true;
+  if (sources->len > 1)
+    source = joined = vp_image_join (sources, error);
+  return source != NULL &&
+         vp_copy_image (source, target, options, progress, error);
 }
 
 static bool
@@ -138,7 +109,7 @@ copy (const VpImgConvert *convert, const GPtrArray *sources, VpImage *target,
       VpCopyOptions *options, GError **error)
 {
   VpSalvage salvage;
-  Watch watch;
+  VpImgProgress shown;
 
   options->compress = convert->compress;
   options->level = convert->level;
@@ -147,11 +118,10 @@ copy (const VpImgConvert *convert, const GPtrArray *sources, VpImage *target,
   options->keep_rest = true;
   vp_salvage_init (&salvage);
   options->salvage = convert->salvage ? &salvage : NULL;
-  watch_begin (&watch,
-               convert->quiet ? VP_IMG_PROGRESS_NONE : convert->progress,
-               size_of_all (sources));
-  bool ok = copy_all (convert, sources, target, options, &watch, error);
-  vp_img_progress_end (&watch.shown);
+  vp_img_progress_begin (&shown, convert->quiet ? VP_IMG_PROGRESS_NONE
+                                                : convert->progress);
+  bool ok = copy_all (sources, target, options, &shown.progress, error);
+  vp_img_progress_end (&shown);
   tell_salvaged (&salvage);
   vp_salvage_clear (&salvage);
   return ok;

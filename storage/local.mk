@@ -123,3 +123,6 @@ libvprov_image_la_SOURCES += storage/cow.c storage/cow.h storage/cow-bits.c \
 libvprov_image_la_SOURCES += storage/vmdk-stream.c storage/vmdk-stream.h
 # What verbs on one image are told.
 vprov_img_SOURCES += storage/img-task.c storage/img-task.h
+
+# Several images as one.
+libvprov_image_la_SOURCES += storage/join.c storage/join.h

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "storage/error.h"
+#include "storage/join.h"
 #include "tests/storage/engine-cases.h"
 
 #define MIB  (UINT64_C (1) << 20)
@@ -159,6 +160,51 @@ test_threads (gconstpointer data)
   }
 }
 
+static void
+free_image (gpointer image)
+{
+  vp_image_free (image);
+}
+
+/* The bytes in three files, one of them empty, none ending with a unit. */
+static VpImage *
+open_in_parts (const uint8_t *bytes, GPtrArray *images)
+{
+  static const uint64_t ends[] = { 0x12600, 0x12600, SIZE };
+  uint64_t start = 0;
+  g_autoptr (GError) error = NULL;
+  for (size_t i = 0; i < G_N_ELEMENTS (ends); i++) {
+    g_autoptr (VpFile) file = fake_file_new ("part");
+    fake_file_poke (file, 0, bytes + start, ends[i] - start);
+    g_ptr_array_add (images, open_raw (file));
+    start = ends[i];
+  }
+  VpImage *joined = vp_image_join (images, &error);
+  g_assert_no_error (error);
+  return joined;
+}
+
+/* Units that two sources share are stored as those of one are. */
+static void
+test_joined (gconstpointer data)
+{
+  const EngineCase *c = data;
+  g_autofree uint8_t *bytes = NULL;
+  g_autoptr (VpFile) source = make_source (&bytes);
+  g_autoptr (VpFile) one = NULL;
+  g_autoptr (VpFile) joined =
+      case_create (c, &gate, "target", SIZE, NULL, NULL);
+  g_autoptr (GPtrArray) images = g_ptr_array_new_with_free_func (free_image);
+  g_autoptr (VpImage) parts = open_in_parts (bytes, images);
+  g_autoptr (VpImage) target = case_open (c, &gate, joined, VP_IMAGE_WRITABLE);
+  VpCopyOptions options = { .compress = can_pack (c), .threads = 3 };
+  ASSERT_OK (copy_to (c, source, &options, 0, &one, &error));
+  ASSERT_OK (vp_copy_image (parts, target, &options, NULL, &error));
+  ASSERT_OK (vp_image_close (g_steal_pointer (&target), &error));
+  expect_bytes (c, joined, bytes);
+  expect_same_file (c, one, joined);
+}
+
 /* A write fails at some point: the copy fails, the rest is whole. */
 static void
 test_write_fails (gconstpointer data)
@@ -273,6 +319,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   fake_gate_init (&gate);
   case_add_every ("/copy/threads", test_threads);
+  case_add_every ("/copy/joined", test_joined);
   case_add_every ("/copy/write-fails", test_write_fails);
   case_add_every ("/copy/read-fails", test_read_fails);
   case_add_every ("/copy/clone", test_clone);
