@@ -84,6 +84,18 @@ need_sequential ()
 {
   need seq.qcow2 ./ours create -q -f qcow2 -o preallocation=metadata seq.qcow2 1T
 }
+# has FORMAT [OPTIONS...]: is it ours to make yet?
+has ()
+{
+  ./ours create -q -f "$1" "${@:2}" has.img 1M > /dev/null 2>&1 ||
+    { rm -f has.img; return 1; }
+  rm -f has.img has-*
+}
+need_empty ()
+{
+  need empty.raw truncate -s 8T empty.raw
+  need "empty.$format" ./theirs create -q -f "$format" "empty.$format" 8T
+}
 key='--object secret,id=k,data=benchmark'
 
 echo "$("$img" --version | head -n 1) beside $(qemu-img --version | head -n 1)"
@@ -159,6 +171,96 @@ needs=need_luks
 row 2 "LUKS to raw" "convert $key --image-opts -O raw \
 driver=qcow2,file.filename=luks.qcow2,encrypt.key-secret=k out.img" -o out.img
 rm -f luks.qcow2
+needs=need_raw
+
+stream='-o subformat=streamOptimized'
+if has vmdk; then
+  needs=need_raw
+  row 15 "raw to vmdk, streamOptimized" \
+    "convert -f raw -O vmdk $stream mix.raw out.vmdk" -o out.vmdk
+  row 1 "raw to vmdk" "convert -f raw -O vmdk mix.raw out.vmdk" -o out.vmdk
+  need_stream ()
+  {
+    need_raw
+    # shellcheck disable=SC2086 # a list of words
+    need stream.vmdk ./theirs convert -f raw -O vmdk $stream mix.raw stream.vmdk
+  }
+  need_sparse ()
+  {
+    need_raw
+    need sparse.vmdk ./theirs convert -f raw -O vmdk mix.raw sparse.vmdk
+  }
+  needs=need_stream
+  row 3 "streamOptimized to raw" "convert -f vmdk -O raw stream.vmdk out.img" \
+    -o out.img
+  rm -f stream.vmdk
+  needs=need_sparse
+  row 1 "vmdk to raw" "convert -f vmdk -O raw sparse.vmdk out.img" -o out.img
+  rm -f sparse.vmdk
+fi
+if has vdi; then
+  needs=need_raw
+  row 1 "raw to vdi" "convert -f raw -O vdi mix.raw out.vdi" -o out.vdi
+  need_vdi ()
+  {
+    need_raw
+    need plain.vdi ./theirs convert -f raw -O vdi mix.raw plain.vdi
+  }
+  needs=need_vdi
+  row 1 "vdi to raw" "convert -f vdi -O raw plain.vdi out.img" -o out.img
+  rm -f plain.vdi
+fi
+if has qcow; then
+  needs=need_raw
+  row 10 "raw to qcow" "convert -f raw -O qcow mix.raw out.qcow" -o out.qcow
+  need_qcow ()
+  {
+    need_raw
+    need plain.qcow ./ours convert -f raw -O qcow mix.raw plain.qcow
+  }
+  needs=need_qcow
+  row 1 "qcow to raw" "convert -f qcow -O raw plain.qcow out.img" -o out.img
+  rm -f plain.qcow
+  needs=need_raw
+  row 15 "raw to qcow, -c" "convert -c -f raw -O qcow mix.raw out.qcow" \
+    -o out.qcow
+fi
+if has cow; then
+  # QEMU has no cow any more: beside its way to raw.
+  needs=need_raw
+  row_against 0.9 "raw to cow, beside theirs to raw" \
+    "convert -f raw -O cow mix.raw out.cow" \
+    "./theirs convert -f raw -O raw mix.raw out.cow" -o out.cow
+fi
+crypt='-o key-secret=k,iter-time=10'
+# shellcheck disable=SC2086 # lists of words
+if has luks $key $crypt; then
+  needs=need_raw
+  row 3 "raw to luks" "convert $key -f raw -O luks $crypt mix.raw out.luks" \
+    -o out.luks
+  need_crypt ()
+  {
+    need_raw
+    # shellcheck disable=SC2086 # lists of words
+    need plain.luks ./theirs convert $key -f raw -O luks $crypt mix.raw \
+      plain.luks
+  }
+  needs=need_crypt
+  row 2 "luks to raw" "convert $key --image-opts -O raw \
+driver=luks,file.filename=plain.luks,key-secret=k out.img" -o out.img
+  rm -f plain.luks
+fi
+
+needs=need_empty
+for format in vmdk vdi qcow; do
+  has $format || continue
+  row 1 "empty 8 TiB $format to raw" \
+    "convert -f $format -O raw empty.$format out.img" -o out.img
+  row 1 "empty 8 TiB raw to $format" \
+    "convert -f raw -O $format empty.raw out.img" -o out.img
+  rm -f empty.$format
+done
+
 needs=need_raw
 row_against 5 "checksum, beside sha256sum" "checksum -f raw mix.raw" \
   "sha256sum mix.raw"
