@@ -274,6 +274,8 @@ struct VpFormat {
   const VpOption *options; /* for create; ends with a NULL name */
   const VpLayout *header;  /* may be NULL */
   bool supports_backing;
+  /* What was never written reads as anything, in a new image too. */
+  bool new_is_noise;
   /* 0: not this format; 100: its magic is there. */
   unsigned (*probe) (const uint8_t *head, size_t len, uint64_t file_size);
   /* Would create take these options?  Asked before anything is emptied.
@@ -327,7 +329,7 @@ struct VpFormat {
                           VpPlace *ret_place, GError **error);
   bool (*link_packed) (gpointer state, const VpPlace *place, GError **error);
   /* Whole units (subcluster_size) only.  ret_done = 0: cannot, write the zeros
-   * yourself. */
+   * yourself.  Optional: always so. */
   bool (*zero) (gpointer state, uint64_t offset, uint64_t length, bool unmap,
                 uint64_t *ret_done, GError **error);
   /* Whole units only; a hint.  Afterwards the range reads as zeros or as

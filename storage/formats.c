@@ -10,10 +10,7 @@
 #include "storage/error.h"
 
 static const VpFormat *const formats[] = {
-  &vp_format_raw,
-  &vp_format_qcow2,
-  &vp_format_cow,
-  NULL,
+  &vp_format_raw, &vp_format_qcow2, &vp_format_cow, &vp_format_luks, NULL,
 };
 
 const VpFormat *const *
@@ -194,8 +191,10 @@ set_encrypt (VpEncryptOptions *encrypt, const char *name, const char *value)
     { "encrypt.ivgen-hash-alg", &encrypt->ivgen_hash_alg },
     { "encrypt.iter-time", &encrypt->iter_time },
   };
+  /* "luks" has the same words without "encrypt.". */
+  size_t skip = g_str_has_prefix (name, "encrypt.") ? 0 : strlen ("encrypt.");
   for (size_t i = 0; i < G_N_ELEMENTS (known); i++)
-    if (strcmp (known[i].name, name) == 0) {
+    if (strcmp (known[i].name + skip, name) == 0) {
       *known[i].to = value;
       return true;
     }

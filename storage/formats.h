@@ -8,6 +8,7 @@
 extern const VpFormat vp_format_raw;
 extern const VpFormat vp_format_qcow2;
 extern const VpFormat vp_format_cow;
+extern const VpFormat vp_format_luks;
 
 /* NULL-terminated. */
 const VpFormat *const *vp_formats_all (void);

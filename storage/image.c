@@ -351,6 +351,8 @@ zero_range (VpImage *image, uint64_t offset, uint64_t length, bool unmap,
             uint64_t image_end, bool check, GError **error)
 {
   uint64_t unit = image->grain;
+  if (!image->format->zero)
+    return write_zeros (image, offset, length, check, error);
   while (length > 0) {
     uint64_t whole = whole_units (image, offset, length, image_end), done = 0;
     if (whole > 0 &&

@@ -70,7 +70,8 @@ type_of (const char *name)
   static const char *const switches[] = { "data_file_raw", "lazy_refcounts",
                                           NULL };
   static const char *const numbers[] = { "encrypt.iter-time", "encrypt.keyslot",
-                                         "refcount_bits", NULL };
+                                         "iter-time",         "keyslot",
+                                         "refcount_bits",     NULL };
 
   if (strcmp (name, "size") == 0)
     return "<size>";
@@ -193,13 +194,20 @@ parse_size (const GPtrArray *pairs, VpAmendOptions *options)
   return false;
 }
 
+static bool
+is_of_keys (const VpFormat *format, const char *name)
+{
+  return g_str_has_prefix (name, "encrypt.") ||
+         strcmp (format->name, "luks") == 0;
+}
+
 /* encrypt: filled with the pairs that are the keys' business. */
 static bool
-parse_options (const GPtrArray *pairs, VpAmendOptions *options,
-               GPtrArray *encrypt)
+parse_options (const GPtrArray *pairs, const VpFormat *format,
+               VpAmendOptions *options, GPtrArray *encrypt)
 {
   for (unsigned i = 0; i < pairs->len; i++)
-    if (g_str_has_prefix (g_ptr_array_index (pairs, i & ~1u), "encrypt."))
+    if (is_of_keys (format, g_ptr_array_index (pairs, i & ~1u)))
       g_ptr_array_add (encrypt, g_ptr_array_index (pairs, i));
   options->encrypt = encrypt;
   options->backing_name = vp_img_option (pairs, "backing_file");
@@ -233,7 +241,8 @@ amend (VpImage *image, const Arguments *arguments)
 
   options.force = arguments->force;
   options.secrets = arguments->task->access.secrets;
-  if (!parse_options (arguments->pairs, &options, encrypt))
+  if (!parse_options (arguments->pairs, vp_image_get_format (image), &options,
+                      encrypt))
     return 1;
   vp_img_task_begin (arguments->task, &progress);
   bool ok = vp_image_amend (image, &options, &progress.progress, &error);

@@ -105,12 +105,12 @@ tell_slots (VpImgFacts *facts, const VpLuksInfo *luks)
   vp_img_facts_close (facts);
 }
 
+/* Of a LUKS disk, or of what a qcow2 image has of one. */
 static void
 tell_encryption (VpImgFacts *facts, const VpImageInfo *info)
 {
   const VpLuksInfo *luks = info->luks;
 
-  vp_img_facts_open_object (facts, "encrypt");
   if (luks != NULL) {
     const VpCryptSpec *spec = &luks->spec;
     vp_img_facts_string (facts, "ivgen-alg", vp_ivgen_to_text (spec->ivgen));
@@ -121,7 +121,8 @@ tell_encryption (VpImgFacts *facts, const VpImageInfo *info)
       vp_img_facts_string (facts, "ivgen-hash-alg",
                            vp_hash_to_text (spec->ivgen_hash));
   }
-  vp_img_facts_string (facts, "format", info->encrypt_format);
+  if (info->encrypt_format != NULL)
+    vp_img_facts_string (facts, "format", info->encrypt_format);
   if (luks != NULL) {
     vp_img_facts_string (facts, "cipher-mode",
                          vp_cipher_mode_to_text (luks->spec.mode));
@@ -129,12 +130,23 @@ tell_encryption (VpImgFacts *facts, const VpImageInfo *info)
     vp_img_facts_uint (facts, "payload-offset", luks->payload_offset);
     vp_img_facts_uint (facts, "master-key-iters", luks->master_iterations);
   }
-  vp_img_facts_close (facts);
+}
+
+static bool
+is_luks (const VpImageInfo *info)
+{
+  return info->luks != NULL && info->encrypt_format == NULL;
+}
+
+static bool
+has_specifics (const VpImageInfo *info)
+{
+  return info->compat != NULL || is_luks (info);
 }
 
 /* What only this format has, in the order that readers know. */
 static void
-tell_specifics (VpImgFacts *facts, const VpImageInfo *info)
+tell_qcow2 (VpImgFacts *facts, const VpImageInfo *info)
 {
   bool new_enough = strcmp (info->compat, "0.10") != 0;
 
@@ -145,8 +157,11 @@ tell_specifics (VpImgFacts *facts, const VpImageInfo *info)
   if (info->bitmaps != NULL && info->bitmaps->len > 0)
     tell_bitmaps (facts, info->bitmaps);
   vp_img_facts_uint (facts, "refcount-bits", info->refcount_bits);
-  if (info->encrypt_format != NULL)
+  if (info->encrypt_format != NULL) {
+    vp_img_facts_open_object (facts, "encrypt");
     tell_encryption (facts, info);
+    vp_img_facts_close (facts);
+  }
   if (info->data_file != NULL) {
     vp_img_facts_string (facts, "data-file", info->data_file);
     vp_img_facts_bool (facts, "data-file-raw", info->data_file_raw);
@@ -155,6 +170,15 @@ tell_specifics (VpImgFacts *facts, const VpImageInfo *info)
     vp_img_facts_bool (facts, "corrupt", info->corrupt);
     vp_img_facts_bool (facts, "extended-l2", info->extended_l2);
   }
+}
+
+static void
+tell_specifics (VpImgFacts *facts, const VpImageInfo *info)
+{
+  if (is_luks (info))
+    tell_encryption (facts, info);
+  else
+    tell_qcow2 (facts, info);
 }
 
 static void
@@ -185,7 +209,7 @@ vp_img_info_to_json (VpJson *json, const char *filename,
     vp_json_uint (json, "cluster-size", info->cluster_size);
   vp_json_string (json, "format", info->format);
   vp_json_uint (json, "actual-size", info->used_size);
-  if (info->compat != NULL)
+  if (has_specifics (info))
     specifics_to_json (json, info);
   if (info->encrypted)
     vp_json_bool (json, "encrypted", true);
@@ -277,7 +301,7 @@ print_info (const char *filename, const VpImageInfo *info,
     print_found ("backing file format", info->backing_format);
   if (info->snapshots != NULL && info->snapshots->len > 0)
     vp_img_print_snapshots (info->snapshots, MAX_SNAPSHOTS_SHOWN);
-  if (info->compat != NULL)
+  if (has_specifics (info))
     print_specifics (info);
 }
 

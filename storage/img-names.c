@@ -382,13 +382,17 @@ take_format_words (Words *words, const char *prefix, const char *format,
                       &options->offset, error) &&
            take_size (words, prefix, "size", &options->has_size, &options->size,
                       error);
-  if (strcmp (format, "qcow2") != 0)
+  bool is_luks = strcmp (format, "luks") == 0;
+  if (strcmp (format, "qcow2") != 0 && !is_luks)
     return true;
-  const char *secret = take (words, prefix, "encrypt.key-secret");
-  options->encrypt_format = take (words, prefix, "encrypt.format");
+  const char *secret =
+      take (words, prefix, is_luks ? "key-secret" : "encrypt.key-secret");
   if (secret != NULL && (options->key = vp_secrets_find (
                              words->access->secrets, secret, error)) == NULL)
     return false;
+  if (is_luks)
+    return true;
+  options->encrypt_format = take (words, prefix, "encrypt.format");
   g_autofree char *data = g_strconcat (prefix, "data-file.", NULL);
   if (!take_tuning (words, prefix, qcow2_tuning, error) ||
       !open_protocol (words, data, options->flags, &node->data_file, error))

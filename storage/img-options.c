@@ -61,9 +61,27 @@ static const Option raw_order[] = {
   { NULL, TEXT, NULL, false, NULL },
 };
 
+static const Option luks_order[] = {
+  { "size", SIZE, NULL, false, NULL },
+  { "key-secret", TEXT, NULL, false, NULL },
+  { "cipher-alg", TEXT, NULL, false, NULL },
+  { "cipher-mode", TEXT, NULL, false, NULL },
+  { "ivgen-alg", TEXT, NULL, false, NULL },
+  { "ivgen-hash-alg", TEXT, NULL, false, NULL },
+  { "hash-alg", TEXT, NULL, false, NULL },
+  { "iter-time", NUMBER, NULL, false, NULL },
+  { "preallocation", TEXT, NULL, false, NULL },
+  { "nocow", SWITCH, NULL, true, "No copy-on-write for the file (btrfs)" },
+  { "extent_size_hint", SIZE, NULL, true,
+    "The file grows by that much (XFS); 0: as the file system likes" },
+  { NULL, TEXT, NULL, false, NULL },
+};
+
 static const Option *
 order_of (const VpFormat *format)
 {
+  if (strcmp (format->name, "luks") == 0)
+    return luks_order;
   return strcmp (format->name, "raw") == 0 ? raw_order : qcow2_order;
 }
 

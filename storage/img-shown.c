@@ -46,12 +46,14 @@ vp_img_shown_name (const VpImgAccess *access, const char *name, VpImage *image)
            !vp_json_read_flat (name + strlen ("json:"), pairs, NULL))
     return g_strdup (path);
 
-  const char *key = find (pairs, "encrypt.key-secret");
+  /* QEMU has a driver's own words behind its file, but for some. */
+  bool is_luks = strcmp (vp_image_get_format (image)->name, "luks") == 0;
+  const char *key = find (pairs, is_luks ? "key-secret" : "encrypt.key-secret");
   const char *offset = find (pairs, "offset"), *size = find (pairs, "size");
   if (key == NULL && offset == NULL && size == NULL)
     return g_strdup (path);
   GString *text = g_string_new ("json:{");
-  if (key != NULL)
+  if (key != NULL && !is_luks)
     append (text, "encrypt.key-secret", key);
   if (offset != NULL)
     append (text, "offset", offset);
@@ -61,6 +63,9 @@ vp_img_shown_name (const VpImgAccess *access, const char *name, VpImage *image)
   g_string_append (text, ", \"file\": {");
   append (text, "driver", "file");
   append (text, "filename", path);
-  g_string_append (text, "}}");
+  g_string_append (text, "}");
+  if (key != NULL && is_luks)
+    append (text, "key-secret", key);
+  g_string_append (text, "}");
   return g_string_free (text, FALSE);
 }

@@ -152,6 +152,7 @@ bool
 vp_img_target_reads_zeros (VpImage *image)
 {
   return vp_image_get_backing (image) == NULL &&
+         !vp_image_get_format (image)->new_is_noise &&
          !(vp_image_get_file (image)->is_device &&
            vp_image_get_cluster_size (image) == 0);
 }

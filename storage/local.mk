@@ -126,3 +126,6 @@ vprov_img_SOURCES += storage/img-task.c storage/img-task.h
 
 # Several images as one.
 libvprov_image_la_SOURCES += storage/join.c storage/join.h
+# LUKS on a file of its own.
+libvprov_image_la_SOURCES += storage/encrypt.c storage/encrypt.h \
+	storage/raw-luks.c

@@ -100,7 +100,8 @@ vp_measure_image (const VpFormat *format, const VpCreateOptions *options,
     return false;
   total = vp_round_up (wanted.size, print.unit);
 
-  bool whole = !format->footprint || (source && wanted.backing_name) ||
+  bool whole = !format->footprint || format->new_is_noise ||
+               (source && wanted.backing_name) ||
                wanted.preallocation == VP_PREALLOCATION_FALLOC ||
                wanted.preallocation == VP_PREALLOCATION_FULL;
   if (whole)
@@ -115,7 +116,7 @@ vp_measure_image (const VpFormat *format, const VpCreateOptions *options,
       measure.fully_allocated > INT64_MAX)
     return too_large (error);
   measure.required = print.overhead + used;
-  if (format->footprint &&
+  if (format->bitmap_add &&
       !measure_bitmaps (options, source, print.unit, &measure, error))
     return false;
   *ret_measure = measure;

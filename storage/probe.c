@@ -29,7 +29,6 @@ static const Foreign foreigners[] = {
   { "vmdk", false, 0, "COWD", 4 },
   { "vmdk", false, 0, "# Disk DescriptorFile", 21 },
   { "vdi", false, 0x40, "\x7f\x10\xda\xbe", 4 },
-  { "luks", false, 0, "LUKS\xba\xbe", 6 },
   { "vpc", false, 0, "conectix", 8 },
   { "vpc", true, 512, "conectix", 8 },
   { "vhdx", false, 0, "vhdxfile", 8 },

@@ -11,6 +11,7 @@
  * at where no guest byte is wanted. */
 #include "config.h"
 
+#include "storage/encrypt.h"
 #include "storage/qcow2.h"
 
 #include <string.h>
@@ -158,32 +159,6 @@ not_accepted (GError **error, const char *name, const char *value)
 }
 
 static bool
-parse_luks (const VpEncryptOptions *from, VpLuksOptions *to, GError **error)
-{
-  if (from->cipher_alg &&
-      !vp_cipher_from_text (from->cipher_alg, &to->spec.cipher))
-    return not_accepted (error, "cipher-alg", from->cipher_alg);
-  if (from->cipher_mode &&
-      !vp_cipher_mode_from_text (from->cipher_mode, &to->spec.mode))
-    return not_accepted (error, "cipher-mode", from->cipher_mode);
-  if (from->hash_alg && !vp_hash_from_text (from->hash_alg, &to->hash))
-    return not_accepted (error, "hash-alg", from->hash_alg);
-  if (from->ivgen_alg && !vp_ivgen_from_text (from->ivgen_alg, &to->spec.ivgen))
-    return not_accepted (error, "ivgen-alg", from->ivgen_alg);
-  if (from->ivgen_hash_alg &&
-      !vp_hash_from_text (from->ivgen_hash_alg, &to->spec.ivgen_hash))
-    return not_accepted (error, "ivgen-hash-alg", from->ivgen_hash_alg);
-  uint64_t time_ms = to->iter_time_ms;
-  if (from->iter_time &&
-      (!g_ascii_string_to_unsigned (from->iter_time, 10, 1, VP_LUKS_MAX_TIME_MS,
-                                    &time_ms, NULL)))
-    return usage (error, "Parameter 'iter-time' expects a number between 1 and "
-                         "10000 (ms)");
-  to->iter_time_ms = (unsigned) time_ms;
-  return true;
-}
-
-static bool
 find_method (const VpEncryptOptions *options, uint32_t *ret_method,
              GError **error)
 {
@@ -218,7 +193,7 @@ qcow2_plan_crypt (const VpCreateOptions *options, Qcow2CryptPlan *plan,
     return false;
   if (plan->method == 0)
     return true;
-  if (!parse_luks (encrypt, &plan->luks, error))
+  if (!vp_encrypt_parse_luks (encrypt, &plan->luks, error))
     return false;
   if (!encrypt->key_secret)
     return usage (error, "Parameter 'encrypt.key-secret' is required for "

@@ -36,6 +36,9 @@ const EngineCase engine_cases[] = {
     true, true, .salted = true },
   { "cow", "cow", "", true, true,
     CASE_NO_GROWTH | CASE_NO_BACKING_FORMAT | CASE_NO_JUDGE | CASE_NO_PACKING },
+  { "luks", "luks", "key-secret=key,iter-time=1,cipher-alg=aes-128", false,
+    true, CASE_NO_GROWTH | CASE_NO_PACKING | CASE_NO_HOLES | CASE_NO_JUDGE,
+    .full = true, .keeps = true, .salted = true },
   { NULL },
 };
 
@@ -96,6 +99,18 @@ case_options (const EngineCase *c, VpCreateOptions *options)
   }
 }
 
+/* So that what the tests have not written reads as zeros. */
+static void
+fill_with_zeros (VpFile *file, const char *format)
+{
+  g_autoptr (GError) failure = NULL;
+  VpImage *image =
+      case_open_file (file, format, VP_IMAGE_WRITABLE, NULL, &failure);
+  g_assert_no_error (failure);
+  ASSERT_OK (vp_image_zero (image, 0, vp_image_get_size (image), true, &error));
+  ASSERT_OK (vp_image_close (image, &error));
+}
+
 VpFile *
 case_create (const EngineCase *c, FakeGate *gate, const char *name,
              uint64_t size, const char *backing, const char *backing_format)
@@ -116,6 +131,8 @@ case_create (const EngineCase *c, FakeGate *gate, const char *name,
   ASSERT_OK (
       vp_image_create_file (file, c->format, &options, &gate->opener, &error));
   gate->owner = NULL;
+  if (c->lacks & CASE_NO_HOLES)
+    fill_with_zeros (file, c->format);
   return file;
 }
 

@@ -13,10 +13,11 @@
 
 /* What a format has not that others have. */
 enum {
-  CASE_NO_GROWTH = 1 << 0,         /* a little only; no shrinking */
+  CASE_NO_GROWTH = 1 << 0,         /* a little, or into noise */
   CASE_NO_BACKING_FORMAT = 1 << 1, /* of the backing file it keeps the name */
   CASE_NO_JUDGE = 1 << 2,          /* qemu-img does not know it */
   CASE_NO_PACKING = 1 << 3,        /* no compressed clusters */
+  CASE_NO_HOLES = 1 << 4,          /* all is data, and noise at first */
 };
 
 typedef struct {
