@@ -245,3 +245,17 @@ TESTS += tests/storage/test-roundtrip
 LONG_TESTS += tests/storage/test-roundtrip
 tests_storage_test_roundtrip_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_roundtrip_LDADD = $(engine_ldadd)
+
+# Images made by others.
+check_PROGRAMS += tests/storage/test-oracle
+TESTS += tests/storage/test-oracle
+LONG_TESTS += tests/storage/test-oracle
+tests_storage_test_oracle_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_oracle_LDADD = $(engine_ldadd) $(ZLIB_LIBS)
+
+# Images made with malice.
+check_PROGRAMS += tests/storage/test-malicious
+TESTS += tests/storage/test-malicious
+LONG_TESTS += tests/storage/test-malicious
+tests_storage_test_malicious_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_malicious_LDADD = $(engine_ldadd) $(ZLIB_LIBS)
