@@ -10,6 +10,7 @@
 #include "storage/img-header.h"
 #include "storage/img-names.h"
 #include "storage/img.h"
+#include "storage/probe.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -325,6 +326,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (Arguments, arguments_clear)
 typedef struct {
   char *filename;
   char *shown;
+  const char *content; /* of a guessed raw disk; NULL: nothing known */
   VpFileId id;
   VpImageInfo info;
 } Layer;
@@ -378,6 +380,9 @@ add_layer (GPtrArray *layers, const Arguments *arguments, VpFile *file,
                      ? vp_img_shown_name (&arguments->access, filename, image)
                      : g_strdup (layer->filename);
   layer->id = file->id;
+  if (format == NULL && !arguments->access.image_opts &&
+      vp_image_get_format (image) == &vp_format_raw)
+    layer->content = vp_probe_content (file);
   g_ptr_array_add (layers, layer);
   return vp_image_get_info (image, &layer->info, error);
 }
@@ -424,6 +429,8 @@ print_layers (const GPtrArray *layers, const Arguments *arguments)
       if (i > 0)
         printf ("\n");
       print_info (layer->shown, &layer->info, full);
+      if (layer->content != NULL)
+        printf ("content: %s\n", layer->content);
     }
   }
   if (arguments->chain)

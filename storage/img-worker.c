@@ -159,13 +159,13 @@ open_target (Job *job, VpImageFlags flags, VpOpener *opener, GError **error)
 
 /* A base stated raw that bears qcow2's mark would give a guest the container's
  * bytes for a disk.  The stated format is never replaced by the found one; what
- * is no format of ours (a LUKS volume on a raw disk, say) is the guest's. */
+ * is no format of ours is the guest's, and so is LUKS on a raw disk. */
 static bool
 check_as_stated (VpFile *file, const char *format, GError **error)
 {
   const VpFormat *found = vp_probe_format (file, NULL);
 
-  if (found == NULL || found == &vp_format_raw ||
+  if (found == NULL || found == &vp_format_raw || found == &vp_format_luks ||
       g_str_equal (found->name, format))
     return true;
   g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNKNOWN_FORMAT,

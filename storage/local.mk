@@ -129,3 +129,6 @@ libvprov_image_la_SOURCES += storage/join.c storage/join.h
 # LUKS on a file of its own.
 libvprov_image_la_SOURCES += storage/encrypt.c storage/encrypt.h \
 	storage/raw-luks.c
+
+# What somebody took for an image.
+libvprov_image_la_SOURCES += storage/tar.c storage/tar.h

@@ -272,8 +272,14 @@ luks_load (VpFile *file, uint64_t offset, uint64_t length, GError **error)
     return NULL;
   }
   if (memcmp (bytes + 6, magic + 6, 2) != 0) {
-    (void) luks_corrupt (luks, error, "LUKS version %u is not supported",
-                         (unsigned) bytes[6] << 8 | bytes[7]);
+    unsigned version = (unsigned) bytes[6] << 8 | bytes[7];
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                 "%s: LUKS version %u is not supported%s", file->name, version,
+                 version == 2
+                     ? ": open it with cryptsetup and use what it gives below "
+                       "/dev/mapper, or have 'cryptsetup convert' make it "
+                       "version 1"
+                     : "");
     return NULL;
   }
   load (bytes, &luks->header);

@@ -12,5 +12,8 @@
  * where more than one matches. */
 const VpFormat *vp_probe_format (VpFile *file, GError **error);
 
+/* What lies on a raw disk, in words, static; NULL: nothing that we know. */
+const char *vp_probe_content (VpFile *file);
+
 /* Whether a file that begins so bears no format's mark: a VpFileHeadCheck. */
 bool vp_probe_head_is_raw (const uint8_t *head, size_t len);

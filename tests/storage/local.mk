@@ -259,3 +259,8 @@ TESTS += tests/storage/test-malicious
 LONG_TESTS += tests/storage/test-malicious
 tests_storage_test_malicious_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_malicious_LDADD = $(engine_ldadd) $(ZLIB_LIBS)
+
+check_PROGRAMS += tests/storage/test-probe
+TESTS += tests/storage/test-probe
+tests_storage_test_probe_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_probe_LDADD = $(engine_ldadd)
