@@ -264,3 +264,11 @@ check_PROGRAMS += tests/storage/test-probe
 TESTS += tests/storage/test-probe
 tests_storage_test_probe_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_probe_LDADD = $(engine_ldadd)
+# Metadata gone wrong, in any format.
+tests_storage_libengine_la_SOURCES += tests/storage/fuzz-seed.c \
+	tests/storage/fuzz-seed.h
+check_PROGRAMS += tests/storage/test-fuzz-any
+TESTS += tests/storage/test-fuzz-any
+LONG_TESTS += tests/storage/test-fuzz-any
+tests_storage_test_fuzz_any_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_fuzz_any_LDADD = $(engine_ldadd)
