@@ -240,7 +240,7 @@ typedef struct {
 
 static const Known known[] = {
   { "govmomi/ttylinux-pc_i486-16.1-disk1.vmdk", REFUSED, "" }, /* cut off */
-  { "govmomi/ttylinux-pc_i486-16.1.ova", RAW },
+  { "govmomi/ttylinux-pc_i486-16.1.ova", REFUSED, ".vmdk" },
   { "misc/francescobbo_nos/disk.vmdk", REFUSED, "disk.img" },
   { "misc/masahiro331_go-vmdk-parser/vmdk-invalid.img", REFUSED, "" },
   { "misc/pjedyk_arch8/image.vmdk", REFUSED, "image.bin" },
