@@ -272,3 +272,10 @@ TESTS += tests/storage/test-fuzz-any
 LONG_TESTS += tests/storage/test-fuzz-any
 tests_storage_test_fuzz_any_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_fuzz_any_LDADD = $(engine_ldadd)
+
+check_PROGRAMS += tests/storage/test-cow
+TESTS += tests/storage/test-cow
+tests_storage_test_cow_SOURCES = tests/storage/test-cow.c \
+	tests/storage/cow-reader.c tests/storage/cow-reader.h
+tests_storage_test_cow_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_cow_LDADD = $(engine_ldadd)
