@@ -78,6 +78,24 @@ size_of_all (const GPtrArray *sources)
   return total;
 }
 
+/* As the sources' owner counts: QEMU's raw disks end with a whole sector, the
+ * files that hold them may not. */
+static uint64_t
+size_as_given (const GPtrArray *sources, uint64_t size)
+{
+  uint64_t last;
+
+  if (sources->len == 0)
+    return size;
+  VpImage *image = g_ptr_array_index (sources, sources->len - 1);
+  uint64_t disk = vp_image_get_size (image);
+  if (strcmp (vp_image_get_format (image)->name, "raw") == 0 &&
+      vp_file_get_size (vp_image_get_file (image), &last, NULL) &&
+      last < disk && vp_round_up (last, 512) == disk)
+    size -= disk - last;
+  return size;
+}
+
 /* ---- copying ------------------------------------------------------------- */
 
 static void
@@ -206,6 +224,10 @@ convert_into_new (const VpImgConvert *convert, const VpFormat *format,
       vp_img_target_make (&file, format, options, &opener, &error);
   if (target == NULL)
     return fail_making (convert, format, error);
+  if (!convert->quiet)
+    vp_img_tell_size (convert->target, format,
+                      size_as_given (sources, options->size),
+                      vp_image_get_size (target));
   VpCopyOptions copy_options = { .sparse_size = convert->sparse_size };
   copy_options.target_is_zero = vp_img_target_reads_zeros (target);
   copy_options.shared_depth = find_shared_depth (sources, target);

@@ -63,6 +63,20 @@ vp_img_set_backing (VpCreateOptions *options, const VpFormat *format,
          vp_formats_find (options->backing_format, error) != NULL;
 }
 
+void
+vp_img_tell_size (const char *filename, const VpFormat *format, uint64_t asked,
+                  uint64_t got)
+{
+  const char *why = got == vp_round_up (asked, 512)
+                        ? "hold whole sectors of 512 bytes"
+                        : "hold whole units of their own";
+
+  if (got != asked)
+    vp_img_complain ("%s: the disk has %" PRIu64 " bytes, not %" PRIu64
+                     ": %s images %s",
+                     filename, got, asked, format->name, why);
+}
+
 bool
 vp_img_find_backing (const char *filename, const VpCreateOptions *options,
                      uint64_t *ret_size, char **ret_format, GError **error)
@@ -220,8 +234,13 @@ make (const Arguments *arguments, const VpFormat *format,
     return false;
   }
   vp_img_options_apply (arguments->pairs, target.fd);
-  return vp_img_target_create (&target, format, options, error) &&
-         vp_img_target_commit (&target, error);
+  if (!vp_img_target_create (&target, format, options, error) ||
+      !vp_img_target_commit (&target, error))
+    return false;
+  if (!arguments->quiet)
+    vp_img_tell_size (arguments->filename, format, size,
+                      vp_round_up (size, 512));
+  return true;
 }
 
 static bool

@@ -12,6 +12,9 @@ bool vp_img_set_options (VpCreateOptions *options, const VpFormat *format,
 bool vp_img_set_backing (VpCreateOptions *options, const VpFormat *format,
                          const char *name, const char *backing_format,
                          GError **error);
+/* Says where the disk in a new image is larger than was asked for, and why. */
+void vp_img_tell_size (const char *filename, const VpFormat *format,
+                       uint64_t asked, uint64_t got);
 /* Opens the backing file through the person gate, as filename will.
  * ret_format (may be NULL): what it is; caller frees. */
 bool vp_img_find_backing (const char *filename, const VpCreateOptions *options,

@@ -81,6 +81,8 @@ same () {
     fi
     echo "status $status" >> "scratch/$name.out"
     eval "$look" >> "scratch/$name.out" 2>&1
+    # Ours alone says where a size was rounded up.
+    sed -i '/: the disk has [0-9]* bytes, not [0-9]*: /d' "scratch/$name.err"
     cat "scratch/$name.out" "scratch/$name.err" |
       sed 's/qemu-img/vprov-img/g' > "scratch/$name"
     rm "scratch/$name.out" "scratch/$name.err"

@@ -279,3 +279,6 @@ tests_storage_test_cow_SOURCES = tests/storage/test-cow.c \
 	tests/storage/cow-reader.c tests/storage/cow-reader.h
 tests_storage_test_cow_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_cow_LDADD = $(engine_ldadd)
+# Any format into any other.
+dist_check_SCRIPTS += tests/storage/img-any.sh
+JUDGED_TESTS += tests/storage/img-any.sh
