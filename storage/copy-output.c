@@ -113,13 +113,15 @@ add_output (CopyHand *hand, const CopyOutput *output)
   g_array_append_vals (hand->outputs, output, 1);
 }
 
-/* A whole unit, or what the image has of its last one. */
+/* A whole unit, or what the image has of its last one.  What holds nothing yet
+ * has zeros behind the end of the copy as well. */
 static bool
 is_unit (const Copy *copy, uint64_t offset, size_t len)
 {
-  uint64_t unit = copy->packing.unit;
+  uint64_t unit = copy->packing.unit, end = offset + len;
   return offset % unit == 0 &&
-         (len == unit || offset + len == vp_image_get_size (copy->target));
+         (len == unit || end == vp_image_get_size (copy->target) ||
+          (copy->packing.always && end == copy->end + copy->shift));
 }
 
 /* True where it was packed into output. */

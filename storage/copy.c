@@ -20,7 +20,9 @@ hire (gpointer work)
   CopyHand *hand = g_new0 (CopyHand, 1);
   hand->copy = copy;
   hand->transfer = vp_transfer_new ();
-  hand->buffer = g_malloc (copy->chunk);
+  /* The last unit is filled up with zeros. */
+  hand->buffer =
+      g_malloc (copy->chunk + (copy->packs ? (size_t) copy->packing.unit : 0));
   if (copy->packs)
     hand->packed = g_malloc ((copy->chunk / (size_t) copy->packing.unit + 1) *
                              (vp_transfer_most_packed (&copy->packing) + 1));
@@ -127,6 +129,10 @@ prepare_packing (Copy *copy, GError **error)
     copy->packs = true;
     copy->clones = false;
     copy->unit = copy->packing.unit;
+    /* Zeros over a backing image are units like any other there. */
+    if (copy->packing.always &&
+        (copy->target->backing || copy->target->backing_missing))
+      copy->sparse = false;
     return true;
   }
   g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
