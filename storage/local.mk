@@ -132,3 +132,9 @@ libvprov_image_la_SOURCES += storage/encrypt.c storage/encrypt.h \
 
 # What somebody took for an image.
 libvprov_image_la_SOURCES += storage/tar.c storage/tar.h
+# A sparse extent of vmdk.
+libvprov_image_la_SOURCES += storage/vmdk-sparse.c storage/vmdk-sparse.h \
+	storage/vmdk-sparse-internal.h storage/vmdk-sparse-header.c \
+	storage/vmdk-sparse-map.c storage/vmdk-sparse-space.c \
+	storage/vmdk-sparse-link.c storage/vmdk-sparse-create.c \
+	storage/vmdk-sparse-size.c storage/vmdk-sparse-check.c
