@@ -282,3 +282,9 @@ tests_storage_test_cow_LDADD = $(engine_ldadd)
 # Any format into any other.
 dist_check_SCRIPTS += tests/storage/img-any.sh
 JUDGED_TESTS += tests/storage/img-any.sh
+
+check_PROGRAMS += tests/storage/test-cow-crash
+TESTS += tests/storage/test-cow-crash
+LONG_TESTS += tests/storage/test-cow-crash
+tests_storage_test_cow_crash_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_cow_crash_LDADD = $(engine_ldadd)
