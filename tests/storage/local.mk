@@ -288,3 +288,7 @@ TESTS += tests/storage/test-cow-crash
 LONG_TESTS += tests/storage/test-cow-crash
 tests_storage_test_cow_crash_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_cow_crash_LDADD = $(engine_ldadd)
+# Journeys in files, judged by qemu-img.
+dist_check_SCRIPTS += tests/storage/img-roundtrip.sh
+JUDGED_TESTS += tests/storage/img-roundtrip.sh
+LONG_TESTS += tests/storage/img-roundtrip.sh
