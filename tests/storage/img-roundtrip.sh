@@ -4,7 +4,7 @@
 # now and then by qemu-img: after each hop both tools find the same bytes in it
 # as in the raw file that it began as, and a check finds nothing.
 # VP_TEST_SEED repeats one journey.
-. "$(dirname "$0")/img-functions.sh"
+. "${VP_SRCDIR:-.}/tests/storage/img-functions.sh"
 # shellcheck disable=SC3028,SC3043 # bash: RANDOM with a seed
 for tool in qemu-img prlimit timeout awk; do
   have $tool || {

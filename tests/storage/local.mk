@@ -292,3 +292,10 @@ tests_storage_test_cow_crash_LDADD = $(engine_ldadd)
 dist_check_SCRIPTS += tests/storage/img-roundtrip.sh
 JUDGED_TESTS += tests/storage/img-roundtrip.sh
 LONG_TESTS += tests/storage/img-roundtrip.sh
+
+# The same broken image read by qemu-img.
+check_PROGRAMS += tests/storage/test-differential
+TESTS += tests/storage/test-differential
+LONG_TESTS += tests/storage/test-differential
+tests_storage_test_differential_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_differential_LDADD = $(engine_ldadd)
