@@ -7,6 +7,7 @@
 
 #include "storage/image.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,7 +19,7 @@
 /* ---- opening ------------------------------------------------------------ */
 
 static VpDriverFlags
-driver_flags (VpImageFlags flags)
+driver_flags (VpImageFlags flags, bool strict)
 {
   VpDriverFlags to = 0;
   if (flags & VP_IMAGE_WRITABLE)
@@ -29,6 +30,8 @@ driver_flags (VpImageFlags flags)
     to |= VP_DRIVER_UNORDERED;
   if (flags & VP_IMAGE_NO_IO)
     to |= VP_DRIVER_NO_IO;
+  if (strict)
+    to |= VP_DRIVER_STRICT;
   return to;
 }
 
@@ -60,17 +63,31 @@ check_layer_options (const VpFormat *format, const VpOpenOptions *options,
   return false;
 }
 
+/* The units that the image counts in; extents may bring larger ones. */
+static bool
+take_units (VpImage *image, GError **error)
+{
+  g_auto (VpImageInfo) info = { 0 };
+  if (!image->format->info (image->state, &info, error))
+    return false;
+  image->cluster_size = info.cluster_size;
+  image->grain =
+      info.subcluster_size ? info.subcluster_size : MAX (info.cluster_size, 1);
+  return true;
+}
+
 /* One layer, without what is below. */
 static VpImage *
 open_layer (VpFile *file, const char *format_name, VpImageFlags flags,
-            const VpOpenOptions *options, GError **error)
+            bool strict, const VpOpenOptions *options, GError **error)
 {
   const VpFormat *format = format_name ? vp_formats_find (format_name, error)
                                        : vp_probe_format (file, error);
   if (!format || !check_layer_options (format, options, error))
     return NULL;
   gpointer state = NULL;
-  if (!format->open (file, driver_flags (flags), options, &state, error))
+  if (!format->open (file, driver_flags (flags, strict), options, &state,
+                     error))
     return NULL;
   g_autoptr (VpImage) image = g_new0 (VpImage, 1);
   image->format = format;
@@ -82,12 +99,8 @@ open_layer (VpFile *file, const char *format_name, VpImageFlags flags,
     image->key =
         vp_secret_new (options->key->id, options->key->data, options->key->len);
   image->transfer = vp_transfer_new ();
-  g_auto (VpImageInfo) info = { 0 };
-  if (!format->info (state, &info, error))
+  if (!take_units (image, error))
     return NULL;
-  image->cluster_size = info.cluster_size;
-  image->grain =
-      info.subcluster_size ? info.subcluster_size : MAX (info.cluster_size, 1);
   return g_steal_pointer (&image);
 }
 
@@ -202,23 +215,23 @@ attach_data (VpImage *top, VpImage *layer, const VpOpenOptions *options,
   return true;
 }
 
-/* The extents of a layer, where it has any. */
+/* The extents of a layer, where it has any: they belong to the image, and are
+ * opened even where its backing file is not. */
 static bool
 attach_parts (VpImage *top, VpImage *layer, VpOpener *opener, GError **error)
 {
   const VpFormat *format = layer->format;
-  VpClaim claim = { 0 };
-  if (!format->part || top->flags & VP_IMAGE_NO_BACKING)
+  const VpClaim each = { .role = "extent",
+                         .format = "raw",
+                         .image = layer->file->name,
+                         .writable = layer->flags & VP_IMAGE_WRITABLE };
+  VpClaim claim = each;
+  if (!format->part || (!opener && top->flags & VP_IMAGE_NO_BACKING))
     return true;
   layer->parts =
       g_ptr_array_new_with_free_func ((GDestroyNotify) vp_file_unref);
   for (unsigned i = 0; format->part (layer->state, i, &claim); i++) {
     const char *found;
-    claim.role = "extent";
-    claim.format = "raw";
-    claim.image = layer->file->name;
-    claim.writable = layer->flags & VP_IMAGE_WRITABLE;
-    claim.create = false;
     g_autoptr (VpFile) file = i < VP_MAX_PARTS
                                   ? pass_gate (opener, &claim, &found, error)
                                   : too_many_parts (layer->file->name, error);
@@ -230,8 +243,9 @@ attach_parts (VpImage *top, VpImage *layer, VpOpener *opener, GError **error)
         !format->set_part (layer->state, i, file, error))
       return false;
     g_ptr_array_add (layer->parts, g_steal_pointer (&file));
+    claim = each;
   }
-  return true;
+  return take_units (layer, error);
 }
 
 /* options: of the layer itself. */
@@ -254,7 +268,28 @@ open_below (VpImage *top, VpImage *layer, const VpClaim *claim,
   }
   if (!file || !check_link (top, file, error))
     return NULL;
-  return open_layer (file, format, flags, below, error);
+  return open_layer (file, format, flags, !opener, below, error);
+}
+
+/* Its backing image must hold what it held when layer was made over it; a
+ * layer that is just being made takes it as it is. */
+static bool
+check_content (VpImage *layer, GError **error)
+{
+  const VpFormat *format = layer->format;
+  if (!format->backing_id || layer->backing->format != format)
+    return true;
+  uint32_t id = format->content_id (layer->backing->state);
+  if (id == format->backing_id (layer->state))
+    return true;
+  if (layer->flags & VP_IMAGE_UNORDERED)
+    return format->set_backing_id (layer->state, id, error);
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+               "%s: its backing file '%s' has changed since (content id %08x, "
+               "not %08x)",
+               layer->file->name, layer->backing->file->name, id,
+               format->backing_id (layer->state));
+  return false;
 }
 
 /* Whether there is anything below, and whether it is to be opened. */
@@ -287,13 +322,15 @@ vp_image_open_with (VpFile *file, const VpOpenOptions *options, GError **error)
 {
   static const VpOpenOptions nothing = { 0 };
   VpImageFlags flags = options->flags;
-  g_autoptr (VpImage) top =
-      open_layer (file, options->format, flags, options, error);
+  g_autoptr (VpImage) top = open_layer (file, options->format, flags,
+                                        !options->opener, options, error);
   if (!top)
     return NULL;
   VpOpener *opener = options->opener;
   for (VpImage *layer = top; layer; layer = layer->backing) {
-    VpClaim claim = { .role = "backing", .image = layer->file->name };
+    VpClaim claim = { .role = "backing",
+                      .image = layer->file->name,
+                      .beside = layer->format->backing_beside };
     if (!attach_data (top, layer, options, opener, error) ||
         !attach_parts (top, layer, opener, error))
       return NULL;
@@ -306,6 +343,8 @@ vp_image_open_with (VpFile *file, const VpOpenOptions *options, GError **error)
       g_prefix_error (error, "Could not open backing file: ");
       return NULL;
     }
+    if (!options->backing_file && !check_content (layer, error))
+      return NULL;
     options = options->backing ? options->backing : &nothing;
   }
   return g_steal_pointer (&top);
@@ -379,8 +418,8 @@ usage (GError **error, const char *message)
 
 /* The backing file must open, and gives its size where none is asked. */
 static bool
-look_at_backing (const char *name, VpCreateOptions *options, VpOpener *opener,
-                 GError **error)
+look_at_backing (const char *name, const VpFormat *above,
+                 VpCreateOptions *options, VpOpener *opener, GError **error)
 {
   if (!opener)
     return options->size > 0 ||
@@ -389,7 +428,8 @@ look_at_backing (const char *name, VpCreateOptions *options, VpOpener *opener,
   VpClaim claim = { .role = "backing",
                     .name = options->backing_name,
                     .format = options->backing_format,
-                    .image = name };
+                    .image = name,
+                    .beside = above->backing_beside };
   const char *format = NULL;
   g_autoptr (VpFile) file = pass_gate (opener, &claim, &format, error);
   g_autoptr (VpImage) backing =
@@ -401,6 +441,8 @@ look_at_backing (const char *name, VpCreateOptions *options, VpOpener *opener,
   }
   if (options->size == 0)
     options->size = vp_image_get_size (backing);
+  if (backing->format->content_id)
+    options->backing_id = backing->format->content_id (backing->state);
   return true;
 }
 
@@ -528,7 +570,7 @@ vp_image_create_file (VpFile *file, const char *format_name,
   if (!format || !check_options (format, &wanted, error))
     return false;
   if (wanted.backing_name &&
-      !look_at_backing (file->name, &wanted, opener, error))
+      !look_at_backing (file->name, format, &wanted, opener, error))
     return false;
   if (wanted.size > VP_MAX_VIRTUAL_SIZE)
     return check_options (format, &wanted, error);
@@ -588,6 +630,20 @@ has_scheme (const char *name)
   return name[len] == ':';
 }
 
+/* Whether the name leads into the folder of the image. */
+static bool
+is_beside (const VpClaim *claim)
+{
+  g_autofree char *folder = g_path_get_dirname (claim->image);
+  g_autofree char *other = g_path_get_dirname (claim->name);
+  g_autofree char *path = g_path_is_absolute (claim->name)
+                              ? g_strdup (other)
+                              : g_build_filename (folder, other, NULL);
+  g_autofree char *ours = realpath (folder, NULL);
+  g_autofree char *theirs = realpath (path, NULL);
+  return ours && theirs && strcmp (ours, theirs) == 0;
+}
+
 static VpFile *
 person_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
              GError **error)
@@ -605,7 +661,10 @@ person_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
     flags |= VP_FILE_CREATE;
   /* Extents lie beside the image and nowhere else: a descriptor that came from
    * somebody is not to fetch what lies elsewhere on this host. */
-  if (strcmp (claim->role, "extent") == 0 && strchr (claim->name, '/')) {
+  bool elsewhere =
+      strchr (claim->name, '/') && (strcmp (claim->role, "extent") == 0 ||
+                                    (claim->beside && !is_beside (claim)));
+  if (elsewhere) {
     g_autofree char *shown = g_strescape (claim->name, NULL);
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
                  "%s: names '%s', which is not in its own folder", claim->image,

@@ -117,6 +117,21 @@ typedef struct {
   bool in_use;          /* was not stored well: of no use any more */
 } VpBitmapFacts;
 
+/* A vmdk's extents, in order. */
+typedef struct {
+  char *filename;        /* where it is looked for */
+  const char *format;    /* "FLAT", "SPARSE" ...; "": the image itself */
+  uint64_t virtual_size; /* bytes */
+  uint64_t cluster_size; /* 0: has none, or is not opened */
+  bool compressed;
+} VpVmdkExtent;
+
+typedef struct {
+  uint32_t cid, parent_cid;
+  char *create_type;
+  GPtrArray *extents; /* of VpVmdkExtent */
+} VpVmdkInfo;
+
 /* Strings are owned by the struct; NULL: has none. */
 typedef struct {
   const char *format;
@@ -140,10 +155,13 @@ typedef struct {
   char *data_file;
   GPtrArray *snapshots; /* of VpSnapshot; NULL or empty: none */
   GPtrArray *bitmaps;   /* of VpBitmapFacts; NULL or empty: none */
+  VpVmdkInfo *vmdk;     /* NULL elsewhere */
 } VpImageInfo;
 
 void vp_snapshot_free (VpSnapshot *snapshot);
 void vp_bitmap_facts_free (VpBitmapFacts *facts);
+void vp_vmdk_extent_free (VpVmdkExtent *extent);
+void vp_vmdk_info_free (VpVmdkInfo *info);
 void vp_image_info_clear (VpImageInfo *info);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (VpImageInfo, vp_image_info_clear)
 
@@ -171,6 +189,7 @@ typedef struct {
   uint64_t size; /* bytes, rounded up to 512 */
   const char *backing_name;
   const char *backing_format; /* must be there where backing_name is */
+  uint32_t backing_id;        /* its content_id; 0: is not known */
   VpPreallocation preallocation;
   uint64_t cluster_size;  /* 0: the format's default */
   unsigned compat;        /* 2 or 3; 0: the format's default */
@@ -258,6 +277,8 @@ typedef struct {
   /* "data", "extent": */
   bool writable; /* of an image that is opened for writing */
   bool create;   /* ... that is just being made */
+  /* "backing": in the image's own folder and nowhere else. */
+  bool beside;
 } VpClaim;
 
 /* ---- the driver --------------------------------------------------------- */
@@ -267,6 +288,7 @@ typedef enum {
   VP_DRIVER_CHECK = 1 << 1,     /* opened to be checked: be lenient */
   VP_DRIVER_UNORDERED = 1 << 2, /* a file that has no name yet */
   VP_DRIVER_NO_IO = 1 << 3,     /* guest bytes are not wanted: needs no key */
+  VP_DRIVER_STRICT = 1 << 4,    /* from a stranger: refuse what is only odd */
 } VpDriverFlags;
 
 struct VpFormat {
@@ -274,6 +296,7 @@ struct VpFormat {
   const VpOption *options; /* for create; ends with a NULL name */
   const VpLayout *header;  /* may be NULL */
   bool supports_backing;
+  bool backing_beside; /* ... which lie in the image's own folder */
   /* What was never written reads as anything, in a new image too. */
   bool new_is_noise;
   /* 0: not this format; 100: its magic is there. */
@@ -294,6 +317,14 @@ struct VpFormat {
   bool (*info) (gpointer state, VpImageInfo *info, GError **error);
   /* Borrowed; NULL: no backing file.  Optional. */
   const char *(*backing) (gpointer state, const char **ret_format);
+  /* A number that is another one after guest bytes have changed, and the one
+   * that the backing image had when this one was made over it: the chain
+   * refuses a backing image of the same format that has another.
+   * set_backing_id: what the backing image holds now is what is meant; lasts
+   * when it returns.  All or none. */
+  uint32_t (*content_id) (gpointer state);
+  uint32_t (*backing_id) (gpointer state);
+  bool (*set_backing_id) (gpointer state, uint32_t id, GError **error);
 
   /* Are guest bytes in a file of their own?  ret_name: as the image has it,
    * borrowed, or NULL.  Until set_data_file, which takes its own reference,
@@ -302,11 +333,12 @@ struct VpFormat {
   void (*set_data_file) (gpointer state, VpFile *file);
 
   /* Extents: files beside the image that hold its guest bytes, by index from
-   * 0.  part: false: there are no more; the claim and what it points to are
-   * the driver's.  Until set_part, which takes its own reference, the bytes of
-   * that one cannot be read, but info works.  part_to_make: the names of those
-   * that create is to be given, beside the image of that name; owned by the
-   * caller, NULL: no more.  All or none. */
+   * 0.  part: false: there are no more; name in the claim is the driver's,
+   * which clears writable for one that is only read.  Until set_part, which
+   * takes its own reference, the bytes of that one cannot be read, but info
+   * works.  part_to_make: the names of those that create is to be given, beside
+   * the image of that name; owned by the caller, NULL: no more.  All or none.
+   */
   bool (*part) (gpointer state, unsigned index, VpClaim *ret_claim);
   bool (*set_part) (gpointer state, unsigned index, VpFile *file,
                     GError **error);
@@ -415,7 +447,8 @@ struct VpOpener {
 
 /* The person gate: regular files and block devices, relative names beside the
  * image that names them (a data file's: where we are, as QEMU has it); an
- * extent's name is one component, of a file in the image's folder;
+ * extent's name is one component, of a file in the image's folder, and so is
+ * the place of a backing file that is to lie beside its image;
  * "scheme:" names are refused.  flags: VP_FILE_NO_LOCK
  * or 0.  By value; nothing to free. */
 VpOpener vp_opener_person (VpFileFlags flags);

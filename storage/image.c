@@ -637,8 +637,28 @@ vp_bitmap_facts_free (VpBitmapFacts *facts)
 }
 
 void
+vp_vmdk_extent_free (VpVmdkExtent *extent)
+{
+  if (!extent)
+    return;
+  g_free (extent->filename);
+  g_free (extent);
+}
+
+void
+vp_vmdk_info_free (VpVmdkInfo *info)
+{
+  if (!info)
+    return;
+  g_free (info->create_type);
+  g_clear_pointer (&info->extents, g_ptr_array_unref);
+  g_free (info);
+}
+
+void
 vp_image_info_clear (VpImageInfo *info)
 {
+  g_clear_pointer (&info->vmdk, vp_vmdk_info_free);
   g_clear_pointer (&info->bitmaps, g_ptr_array_unref);
   g_clear_pointer (&info->backing_name, g_free);
   g_clear_pointer (&info->backing_format, g_free);

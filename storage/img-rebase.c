@@ -84,7 +84,8 @@ open_base (const Arguments *arguments, VpImage *image, VpOpener *opener,
   VpClaim claim = { .role = "backing",
                     .name = arguments->base,
                     .format = arguments->base_format,
-                    .image = vp_image_get_name (image) };
+                    .image = vp_image_get_name (image),
+                    .beside = vp_image_get_format (image)->backing_beside };
   const char *format = claim.format;
 
   /* It would be written into the image, where such names are never opened. */

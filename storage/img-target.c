@@ -108,10 +108,11 @@ vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
     wanted.parts = parts;
   }
   /* The size is known by now: the backing file is opened once, when the image
-   * is. */
+   * is, unless the image is to say what it held. */
   g_autoptr (VpFile) file = open_file (target, error);
   return file != NULL &&
-         vp_image_create_file (file, format->name, &wanted, NULL, error);
+         vp_image_create_file (file, format->name, &wanted,
+                               format->content_id ? &opener : NULL, error);
 }
 
 VpImage *
