@@ -10,7 +10,8 @@
 #include "storage/error.h"
 
 static const VpFormat *const formats[] = {
-  &vp_format_raw, &vp_format_qcow2, &vp_format_cow, &vp_format_luks, NULL,
+  &vp_format_raw,  &vp_format_qcow2, &vp_format_cow,
+  &vp_format_luks, &vp_format_vmdk,  NULL,
 };
 
 const VpFormat *const *
@@ -175,6 +176,27 @@ set_refcount_bits (VpCreateOptions *options, const char *name,
   return true;
 }
 
+/* What the driver looks at itself. */
+static bool
+set_word (VpCreateOptions *options, const char *name, const char *value)
+{
+  const struct {
+    const char *name;
+    const char **to;
+  } known[] = {
+    { "subformat", &options->subformat },
+    { "adapter_type", &options->adapter_type },
+    { "hwversion", &options->hwversion },
+    { "toolsversion", &options->toolsversion },
+  };
+  for (size_t i = 0; i < G_N_ELEMENTS (known); i++)
+    if (strcmp (known[i].name, name) == 0) {
+      *known[i].to = value;
+      return true;
+    }
+  return false;
+}
+
 static bool
 set_encrypt (VpEncryptOptions *encrypt, const char *name, const char *value)
 {
@@ -237,6 +259,14 @@ vp_create_options_set (VpCreateOptions *options, const VpFormat *format,
     return parse_bool (name, value, &options->extended_l2, error);
   else if (strcmp (name, "compression_type") == 0)
     return set_compression (options, name, value, error);
+  else if (strcmp (name, "compat6") == 0)
+    return parse_bool (name, value, &options->compat6, error);
+  else if (strcmp (name, "zeroed_grain") == 0)
+    return parse_bool (name, value, &options->zeroed_grain, error);
+  else if (strcmp (name, "extent_size") == 0)
+    return vp_parse_size (value, &options->extent_size, error);
+  else if (set_word (options, name, value))
+    return true;
   else if (strcmp (name, "encryption") == 0)
     return parse_bool (name, value, &options->encrypt.legacy, error);
   else if (!set_encrypt (&options->encrypt, name, value))

@@ -9,6 +9,7 @@ extern const VpFormat vp_format_raw;
 extern const VpFormat vp_format_qcow2;
 extern const VpFormat vp_format_cow;
 extern const VpFormat vp_format_luks;
+extern const VpFormat vp_format_vmdk;
 
 /* NULL-terminated. */
 const VpFormat *const *vp_formats_all (void);

@@ -142,10 +142,10 @@ is_luks (const VpImageInfo *info)
 static bool
 has_specifics (const VpImageInfo *info)
 {
-  return info->compat != NULL || is_luks (info);
+  return info->compat != NULL || info->vmdk != NULL || is_luks (info);
 }
 
-/* What only this format has, in the order that readers know. */
+/* What only qcow2 has, in the order that readers know. */
 static void
 tell_qcow2 (VpImgFacts *facts, const VpImageInfo *info)
 {
@@ -174,10 +174,34 @@ tell_qcow2 (VpImgFacts *facts, const VpImageInfo *info)
 }
 
 static void
+tell_vmdk (VpImgFacts *facts, const VpVmdkInfo *vmdk)
+{
+  vp_img_facts_uint (facts, "cid", vmdk->cid);
+  vp_img_facts_uint (facts, "parent-cid", vmdk->parent_cid);
+  vp_img_facts_string (facts, "create-type", vmdk->create_type);
+  vp_img_facts_open_list (facts, "extents");
+  for (unsigned i = 0; i < vmdk->extents->len; i++) {
+    const VpVmdkExtent *extent = g_ptr_array_index (vmdk->extents, i);
+    vp_img_facts_open_object (facts, NULL);
+    if (extent->compressed)
+      vp_img_facts_bool (facts, "compressed", true);
+    vp_img_facts_uint (facts, "virtual-size", extent->virtual_size);
+    vp_img_facts_string (facts, "filename", extent->filename);
+    if (extent->cluster_size != 0)
+      vp_img_facts_uint (facts, "cluster-size", extent->cluster_size);
+    vp_img_facts_string (facts, "format", extent->format);
+    vp_img_facts_close (facts);
+  }
+  vp_img_facts_close (facts);
+}
+
+static void
 tell_specifics (VpImgFacts *facts, const VpImageInfo *info)
 {
   if (is_luks (info))
     tell_encryption (facts, info);
+  else if (info->vmdk != NULL)
+    tell_vmdk (facts, info->vmdk);
   else
     tell_qcow2 (facts, info);
 }
@@ -327,6 +351,7 @@ typedef struct {
   char *filename;
   char *shown;
   const char *content; /* of a guessed raw disk; NULL: nothing known */
+  bool beside;         /* so is its backing file */
   VpFileId id;
   VpImageInfo info;
 } Layer;
@@ -379,6 +404,7 @@ add_layer (GPtrArray *layers, const Arguments *arguments, VpFile *file,
   layer->shown = layers->len == 0
                      ? vp_img_shown_name (&arguments->access, filename, image)
                      : g_strdup (layer->filename);
+  layer->beside = vp_image_get_format (image)->backing_beside;
   layer->id = file->id;
   if (format == NULL && !arguments->access.image_opts &&
       vp_image_get_format (image) == &vp_format_raw)
@@ -401,7 +427,8 @@ follow_chain (GPtrArray *layers, const Arguments *arguments, GError **error)
     VpClaim claim = { .role = "backing",
                       .name = layer->info.backing_name,
                       .format = layer->info.backing_format,
-                      .image = layer->filename };
+                      .image = layer->filename,
+                      .beside = layer->beside };
     const char *format = claim.format;
     g_autofree char *full = full_backing_name (layer->filename, &layer->info);
     g_autoptr (VpFile) file = opener.open (&opener, &claim, &format, error);

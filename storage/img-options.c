@@ -77,11 +77,31 @@ static const Option luks_order[] = {
   { NULL, TEXT, NULL, false, NULL },
 };
 
+static const Option vmdk_order[] = {
+  { "size", SIZE, NULL, false, NULL },
+  { "adapter_type", TEXT, NULL, false, NULL },
+  { "backing_file", TEXT, NULL, false, NULL },
+  { "backing_fmt", TEXT, NULL, false, NULL },
+  { "compat6", SWITCH, "off", false, NULL },
+  { "hwversion", TEXT, "undefined", false, NULL },
+  { "toolsversion", TEXT, NULL, false, NULL },
+  { "subformat", TEXT, NULL, false, NULL },
+  { "extent_size", SIZE, NULL, false, NULL },
+  { "zeroed_grain", SWITCH, NULL, false, NULL },
+  { "nocow", SWITCH, NULL, true, "No copy-on-write for the file (btrfs)" },
+  { "preallocation", TEXT, NULL, false, NULL },
+  { "extent_size_hint", SIZE, NULL, true,
+    "The file grows by that much (XFS); 0: as the file system likes" },
+  { NULL, TEXT, NULL, false, NULL },
+};
+
 static const Option *
 order_of (const VpFormat *format)
 {
   if (strcmp (format->name, "luks") == 0)
     return luks_order;
+  if (strcmp (format->name, "vmdk") == 0)
+    return vmdk_order;
   return strcmp (format->name, "raw") == 0 ? raw_order : qcow2_order;
 }
 

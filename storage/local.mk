@@ -138,3 +138,7 @@ libvprov_image_la_SOURCES += storage/vmdk-sparse.c storage/vmdk-sparse.h \
 	storage/vmdk-sparse-map.c storage/vmdk-sparse-space.c \
 	storage/vmdk-sparse-link.c storage/vmdk-sparse-create.c \
 	storage/vmdk-sparse-size.c storage/vmdk-sparse-check.c
+libvprov_image_la_SOURCES += storage/vmdk.c storage/vmdk.h \
+	storage/vmdk-create.c storage/vmdk-data.c storage/vmdk-descriptor.c \
+	storage/vmdk-descriptor.h
+libvprov_image_la_SOURCES += storage/vmdk-check.c storage/vmdk-resize.c

@@ -39,6 +39,10 @@ const EngineCase engine_cases[] = {
   { "luks", "luks", "key-secret=key,iter-time=1,cipher-alg=aes-128", false,
     true, CASE_NO_GROWTH | CASE_NO_PACKING | CASE_NO_HOLES | CASE_NO_JUDGE,
     .full = true, .keeps = true, .salted = true },
+  { "vmdk-flat", "vmdk", "subformat=monolithicFlat", false, true,
+    CASE_NO_PACKING, .salted = true },
+  { "vmdk-split-flat", "vmdk", "subformat=twoGbMaxExtentFlat,extent_size=1280k",
+    false, true, CASE_NO_PACKING, .salted = true },
   { NULL },
 };
 
