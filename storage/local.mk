@@ -120,7 +120,8 @@ libvprov_image_la_SOURCES += storage/copy-internal.h storage/copy-output.c \
 libvprov_image_la_SOURCES += storage/cow.c storage/cow.h storage/cow-bits.c \
 	storage/cow-check.c storage/cow-header.c
 # VMDK: streamOptimized.
-libvprov_image_la_SOURCES += storage/vmdk-stream.c storage/vmdk-stream.h
+libvprov_image_la_SOURCES += storage/vmdk-stream.c storage/vmdk-stream.h \
+	storage/vmdk-sparse-packed.c
 # What verbs on one image are told.
 vprov_img_SOURCES += storage/img-task.c storage/img-task.h
 

@@ -5,7 +5,8 @@
  *     header | descriptor | copy of the directory, its tables | directory,
  *     tables | grains, from a multiple of their size on
  *
- * All tables are there from the beginning, as holes. */
+ * All tables are there from the beginning, as holes.  Packed grains have their
+ * own room (vmdk-stream.h). */
 #include "config.h"
 
 #include "storage/vmdk-sparse-internal.h"
@@ -48,13 +49,9 @@ vmdk_plan_header (const VmdkSparseOptions *options, VmdkHeader *ret_header,
   uint64_t grain = size / VMDK_SECTOR, reach = grain * GTES;
   VmdkHeader h = {
     .magic = VMDK_MAGIC,
-    .version = options->compressed     ? 3
-               : options->zeroed_grain ? 2
-                                       : 1,
-    .flags =
-        VMDK_FLAG_NEWLINES | VMDK_FLAG_REDUNDANT |
-        (options->zeroed_grain ? VMDK_FLAG_ZEROED_GRAIN : 0) |
-        (options->compressed ? VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS : 0),
+    .version = options->zeroed_grain ? 2 : 1,
+    .flags = VMDK_FLAG_NEWLINES | VMDK_FLAG_REDUNDANT |
+             (options->zeroed_grain ? VMDK_FLAG_ZEROED_GRAIN : 0),
     .capacity = vp_round_up (options->capacity, VMDK_SECTOR) / VMDK_SECTOR,
     .grain_size = grain,
     .descriptor_offset = 1,
@@ -64,7 +61,6 @@ vmdk_plan_header (const VmdkSparseOptions *options, VmdkHeader *ret_header,
     .no_end = ' ',
     .double_end_1 = '\r',
     .double_end_2 = '\n',
-    .compression = options->compressed,
   };
   uint64_t n_gts = h.capacity / reach + (h.capacity % reach != 0);
   uint64_t all = directory_sectors (n_gts) + n_gts * GT_SECTORS;
@@ -108,6 +104,10 @@ vmdk_sparse_create (VpFile *file, const VmdkSparseOptions *options,
   uint8_t sector[VMDK_SECTOR] = { 0 };
   if (!vmdk_plan_header (options, &h, error))
     return false;
+  if (options->compressed)
+    return vmdk_stream_create (file, h.capacity * VMDK_SECTOR,
+                               h.descriptor_size * VMDK_SECTOR,
+                               ret_descriptor_offset, error);
   uint64_t reach = h.grain_size * GTES, length = h.overhead * VMDK_SECTOR;
   uint64_t n_gts = h.capacity / reach + (h.capacity % reach != 0);
   vp_layout_store (&vmdk_header_layout, &h, sector, sizeof sector);

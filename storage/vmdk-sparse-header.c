@@ -4,9 +4,7 @@
  * before anything is read by them.  "Virtual Disk Format 5.0", sections
  * "Hosted Sparse Extents" and "ESX Server Sparse Extents".
  *
- * A footer is a header again, between its marker and that of the end of the
- * stream, in the last three sectors; but for the directory's place both say
- * the same. */
+ * Where a footer is needed it holds in place of the header. */
 #include "config.h"
 
 #include "storage/vmdk-sparse-internal.h"
@@ -132,47 +130,13 @@ set_descriptor (VmdkSparse *s, uint64_t sector, uint64_t sectors,
 
 /* ---- hosted -------------------------------------------------------------- */
 
-enum { MARKER_END = 0, MARKER_FOOTER = 3 };
-
-/* sectors, size of what follows, type; all else 0. */
 static bool
-is_marker (const uint8_t *sector, uint64_t sectors, uint32_t type)
+load_footer (VmdkSparse *s, const uint8_t *header, GError **error)
 {
-  return vp_le64_get (sector) == sectors && vp_le32_get (sector + 8) == 0 &&
-         vp_le32_get (sector + 12) == type;
-}
-
-static bool
-agrees (const VmdkHeader *a, const VmdkHeader *b)
-{
-  return a->magic == b->magic && a->version == b->version &&
-         a->flags == b->flags && a->capacity == b->capacity &&
-         a->grain_size == b->grain_size && a->gtes_per_gt == b->gtes_per_gt &&
-         a->compression == b->compression &&
-         a->descriptor_offset == b->descriptor_offset &&
-         a->descriptor_size == b->descriptor_size;
-}
-
-static bool
-load_footer (VmdkSparse *s, GError **error)
-{
-  uint8_t end[3 * VMDK_SECTOR];
-  VmdkHeader footer;
-  uint64_t size = s->file_size / VMDK_SECTOR * VMDK_SECTOR;
-  if (size < sizeof end + VMDK_SECTOR)
-    return vmdk_corrupt (s, error, "has no footer; it was cut off");
-  if (!vp_file_read (s->file, size - sizeof end, end, sizeof end, error))
+  uint8_t footer[VMDK_SECTOR];
+  if (!vmdk_stream_load_footer (s->file, header, footer, error))
     return false;
-  vp_layout_load (&vmdk_header_layout, end + VMDK_SECTOR, VMDK_SECTOR, &footer);
-  if (!is_marker (end, 1, MARKER_FOOTER) ||
-      !is_marker (end + 2 * VMDK_SECTOR, 0, MARKER_END) ||
-      footer.magic != VMDK_MAGIC)
-    return vmdk_corrupt (s, error, "has no footer; it was cut off");
-  if (!agrees (&s->header, &footer))
-    return vmdk_corrupt (s, error, "header and footer say different things");
-  if (footer.gd_offset == VMDK_GD_AT_END)
-    return vmdk_corrupt (s, error, "the footer names no grain directory");
-  s->header = footer;
+  vp_layout_load (&vmdk_header_layout, footer, VMDK_SECTOR, &s->header);
   s->facts.needs_footer = true;
   return true;
 }
@@ -220,7 +184,7 @@ load_hosted (VmdkSparse *s, const uint8_t *sector, GError **error)
                          "a grain table cannot have %" PRIu32 " entries",
                          h->gtes_per_gt);
   if (!set_geometry (s, h->capacity, h->grain_size, h->gtes_per_gt, error) ||
-      (h->gd_offset == VMDK_GD_AT_END && !load_footer (s, error)))
+      (h->gd_offset == VMDK_GD_AT_END && !load_footer (s, sector, error)))
     return false;
   if (h->overhead > vp_round_up (s->file_size, VMDK_SECTOR) / VMDK_SECTOR)
     return vmdk_corrupt (

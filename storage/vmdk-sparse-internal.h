@@ -20,6 +20,7 @@
 #include "storage/cluster-set.h"
 #include "storage/table.h"
 #include "storage/vmdk-sparse.h"
+#include "storage/vmdk-stream.h"
 
 #define VMDK_SECTOR     512u
 #define VMDK_MAGIC      0x564d444bu /* "KDMV" */
@@ -92,6 +93,9 @@ struct VmdkSparse {
   VpTables *tables;
   GArray *metadata; /* of VmdkRange, sorted, none meets another */
   VmdkSpace *space; /* NULL: nobody has asked yet */
+  /* Grains that are packed, and are being written: it has tables of its own,
+   * and those above are not asked.  NULL: is not. */
+  VmdkStream *stream;
   /* What was last learnt of the file where tables are: bytes [start, end). */
   struct {
     uint64_t start, end;
@@ -163,6 +167,15 @@ vmdk_is_place (const VmdkSparse *s, uint32_t entry)
 uint32_t vmdk_count_empty (VmdkSparse *s, bool copy, uint32_t n, uint32_t most);
 bool vmdk_se_map (VmdkSparse *s, uint64_t offset, uint64_t length,
                   VpRun *ret_run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* vmdk-sparse-packed.c */
+/* All but length of a run that begins at offset, whose grain lies at sector. */
+bool vmdk_locate_packed (VmdkSparse *s, uint64_t offset, uint32_t sector,
+                         VpRun *ret_run,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* While the stream is written. */
+bool vmdk_stream_run (VmdkSparse *s, uint64_t offset, uint64_t length,
+                      VpRun *ret_run, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* vmdk-sparse-space.c: which slots are free.  A slot is as long as a grain and
  * begins at a multiple of that. */

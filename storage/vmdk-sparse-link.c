@@ -239,7 +239,9 @@ vmdk_sparse_link (VmdkSparse *s, const VpPlace *place, GError **error)
 void
 vmdk_sparse_unreserve (VmdkSparse *s, const VpPlace *place)
 {
-  if (!place->in_place)
+  if (s->stream)
+    vmdk_stream_unreserve (s->stream);
+  else if (!place->in_place)
     vmdk_release (s, place->offset, place->length);
 }
 
@@ -296,6 +298,8 @@ vmdk_sparse_zero (VmdkSparse *s, uint64_t offset, uint64_t length, bool unmap,
   *ret_done = 0;
   if (s->overlay && !s->facts.zeroed_grain)
     return true; /* the parent would come to light */
+  if (s->stream)
+    return vmdk_stream_zero (s->stream, offset, length, ret_done, error);
   if (!check_writable (s, error) ||
       !empty_range (s, offset, length, false, error))
     return false;
@@ -307,7 +311,7 @@ bool
 vmdk_sparse_discard (VmdkSparse *s, uint64_t offset, uint64_t length,
                      GError **error)
 {
-  if (s->overlay && !s->facts.zeroed_grain)
+  if ((s->overlay && !s->facts.zeroed_grain) || s->stream)
     return true;
   return check_writable (s, error) &&
          empty_range (s, offset, length, true, error);

@@ -13,8 +13,6 @@
 /* Tables that one call loads, for the cache is only trimmed between calls. */
 #define MAX_TABLES 1024u
 
-#define MARKER_LEN 12u /* of a deflated grain: sector, then its length */
-
 /* ---- empty tables ---------------------------------------------------------
  */
 
@@ -135,43 +133,6 @@ measure (VmdkSparse *s, Stretch *stretch, GError **error)
   return stretch->count > 0;
 }
 
-/* ---- deflated grains -------------------------------------------------------
- */
-
-static bool
-locate_packed (VmdkSparse *s, const Stretch *stretch, VpRun *run,
-               GError **error)
-{
-  uint8_t marker[MARKER_LEN];
-  uint64_t offset = (uint64_t) stretch->entry * VMDK_SECTOR;
-  uint64_t most = 2 * s->facts.grain_size;
-  if (s->facts.has_markers) {
-    if (!vp_file_read (s->file, offset, marker, sizeof marker, error))
-      return false;
-    uint64_t len = vp_le32_get (marker + 8);
-    if (vp_le64_get (marker) != stretch->grain * s->grain_sectors)
-      return vmdk_corrupt (s, error,
-                           "the marker at 0x%" G_GINT64_MODIFIER
-                           "x is not that of grain %" PRIu64,
-                           offset, stretch->grain);
-    if (len == 0 || len > most)
-      return vmdk_corrupt (
-          s, error, "grain %" PRIu64 " cannot be packed into %" PRIu64 " bytes",
-          stretch->grain, len);
-    offset += MARKER_LEN;
-    most = len;
-  }
-  if (offset >= s->file_size)
-    return vmdk_corrupt (s, error,
-                         "grain %" PRIu64 " lies past the end of the file",
-                         stretch->grain);
-  run->codec = VP_CODEC_ZLIB;
-  run->offset = offset;
-  run->packed = MIN (most, s->file_size - offset);
-  run->unit = (size_t) s->facts.grain_size;
-  return true;
-}
-
 bool
 vmdk_sparse_map (VmdkSparse *s, uint64_t offset, uint64_t length,
                  VpRun *ret_run, GError **error)
@@ -181,6 +142,8 @@ vmdk_sparse_map (VmdkSparse *s, uint64_t offset, uint64_t length,
     return false;
   if (s->facts.is_sesparse)
     return vmdk_se_map (s, offset, length, ret_run, error);
+  if (s->stream)
+    return vmdk_stream_run (s, offset, length, ret_run, error);
   uint64_t grain = offset / unit, last = (uint64_t) s->n_gts * s->gtes;
   g_return_val_if_fail (grain < last && length > 0, false);
   length = MIN (length, (last - grain) * unit - within);
@@ -191,10 +154,10 @@ vmdk_sparse_map (VmdkSparse *s, uint64_t offset, uint64_t length,
   VpRun run = { .kind = stretch.kind,
                 .length = MIN (length, stretch.count * unit - within) };
   if (run.kind == VP_RUN_COMPRESSED) {
-    if (!locate_packed (s, &stretch, &run, error))
+    uint64_t part = run.length;
+    if (!vmdk_locate_packed (s, offset, stretch.entry, &run, error))
       return false;
-    run.file = s->file;
-    run.skip = (size_t) within;
+    run.length = part;
   } else if (run.kind == VP_RUN_DATA) {
     run.file = s->file;
     run.offset = (uint64_t) stretch.entry * VMDK_SECTOR + within;

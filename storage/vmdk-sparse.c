@@ -278,6 +278,9 @@ vmdk_sparse_open (VpFile *file, VpDriverFlags flags, VmdkSparse **ret_sparse,
   if (!load_directory (s, s->gd_offset, error) ||
       !load_directory (s, s->rgd_offset, error) || !note_metadata (s, error))
     return false;
+  if (s->facts.compressed && s->writable && !s->lenient &&
+      !vmdk_stream_open (file, flags, &s->stream, error))
+    return false;
   *ret_sparse = g_steal_pointer (&s);
   return true;
 }
@@ -289,6 +292,7 @@ vmdk_sparse_close (VmdkSparse *s)
     return;
   vp_tables_free (s->tables);
   vmdk_space_free (s->space);
+  vmdk_stream_free (s->stream);
   if (s->metadata)
     g_array_unref (s->metadata);
   g_free (s);
@@ -309,5 +313,6 @@ vmdk_sparse_set_overlay (VmdkSparse *s, bool is_overlay)
 bool
 vmdk_sparse_flush (VmdkSparse *s, GError **error)
 {
-  return vp_tables_flush (s->tables, error);
+  return s->stream ? vmdk_stream_flush (s->stream, error)
+                   : vp_tables_flush (s->tables, error);
 }

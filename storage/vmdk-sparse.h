@@ -12,8 +12,8 @@
  *
  * It answers where the bytes of one extent lie, and knows neither of the text
  * that may lie beside its tables nor of other extents.  Offsets are those of
- * the extent, whose rows are those of VpFormat (format.h).  Not writable, save
- * by vmdk-stream: what is deflated. */
+ * the extent, whose rows are those of VpFormat (format.h).  What is deflated is
+ * written once (vmdk-stream.h), and not opened for writing afterwards. */
 #pragma once
 
 #include <stdbool.h>
@@ -63,6 +63,17 @@ bool vmdk_sparse_reserve (VmdkSparse *sparse, uint64_t offset, uint64_t length,
 bool vmdk_sparse_link (VmdkSparse *sparse, const VpPlace *place,
                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void vmdk_sparse_unreserve (VmdkSparse *sparse, const VpPlace *place);
+/* Packed grains, of an extent that holds nothing yet; see vmdk-stream.h for
+ * what the writer asks.  False: this one has none. */
+bool vmdk_sparse_packing (const VmdkSparse *sparse, VpPacking *ret_packing);
+bool vmdk_sparse_reserve_packed (VmdkSparse *sparse, uint64_t offset,
+                                 uint64_t len, VpPlace *ret_place,
+                                 GError **error) G_GNUC_WARN_UNUSED_RESULT;
+bool vmdk_sparse_link_packed (VmdkSparse *sparse, const VpPlace *place,
+                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Ends what was written packed; before it is closed. */
+bool vmdk_sparse_settle (VmdkSparse *sparse,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool vmdk_sparse_zero (VmdkSparse *sparse, uint64_t offset, uint64_t length,
                        bool unmap, uint64_t *ret_done,
                        GError **error) G_GNUC_WARN_UNUSED_RESULT;

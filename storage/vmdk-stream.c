@@ -20,7 +20,7 @@
  * empty one that the first grain replaces. */
 #include "config.h"
 
-#include "storage/vmdk-stream.h"
+#include "storage/vmdk-sparse-internal.h"
 
 #include <string.h>
 
@@ -32,13 +32,11 @@
 #define TABLE_SIZE    (TABLE_ENTRIES * (size_t) 4)
 #define TABLE_SPAN    (TABLE_ENTRIES * GRAIN) /* guest bytes */
 #define OVERHEAD      ((uint64_t) 128 * SECTOR)
-#define MARKER_LEN    12u         /* of a grain */
-#define MAGIC         0x564d444bu /* "KDMV" */
+#define MARKER_LEN    12u /* of a grain */
 #define NEWEST        3u
-/* The newline test holds; grains are packed, behind markers. */
-#define FLAGS       0x30001u
-#define DEFLATE     1u
-#define LAST_SECTOR UINT32_MAX
+#define FLAGS         (VMDK_FLAG_NEWLINES | VMDK_FLAG_COMPRESSED | VMDK_FLAG_MARKERS)
+#define DEFLATE       1u
+#define LAST_SECTOR   UINT32_MAX
 
 typedef enum {
   MARKER_END = 0,
@@ -46,43 +44,6 @@ typedef enum {
   MARKER_DIRECTORY = 2,
   MARKER_FOOTER = 3,
 } MarkerType;
-
-/* ---- the header --------------------------------------------------------- */
-
-/* "Hosted Sparse Extent Header", in its order; sectors. */
-typedef struct {
-  uint32_t magic, version, flags;
-  uint64_t capacity, grain_size, descriptor_offset, descriptor_size;
-  uint32_t table_entries;
-  uint64_t redundant_offset, directory_offset, overhead;
-  uint8_t unclean;
-  uint8_t newline[4];
-  uint16_t compression;
-} Header;
-
-#define FIELD(member, offset) VP_FIELD_LE (Header, member, offset)
-static const VpField header_fields[] = {
-  FIELD (magic, 0),
-  FIELD (version, 4),
-  FIELD (flags, 8),
-  FIELD (capacity, 12),
-  FIELD (grain_size, 20),
-  FIELD (descriptor_offset, 28),
-  FIELD (descriptor_size, 36),
-  FIELD (table_entries, 44),
-  FIELD (redundant_offset, 48),
-  FIELD (directory_offset, 56),
-  FIELD (overhead, 64),
-  FIELD (unclean, 72),
-  FIELD (newline[0], 73),
-  FIELD (newline[1], 74),
-  FIELD (newline[2], 75),
-  FIELD (newline[3], 76),
-  FIELD (compression, 77),
-};
-#undef FIELD
-static const VpLayout header_layout = { header_fields,
-                                        G_N_ELEMENTS (header_fields) };
 
 static bool
 corrupt (VpFile *file, GError **error, const char *what)
@@ -119,18 +80,16 @@ put_marker (uint8_t *to, MarkerType type, size_t len)
 
 /* ---- reading ------------------------------------------------------------ */
 
-/* All but where the directories are. */
+/* In all that says how the rest is to be read. */
 static bool
-agree (const uint8_t *header, const uint8_t *footer)
+agree (const VmdkHeader *a, const VmdkHeader *b)
 {
-  for (size_t i = 0; i < G_N_ELEMENTS (header_fields); i++) {
-    const VpField *f = &header_fields[i];
-    if (f->member != offsetof (Header, directory_offset) &&
-        f->member != offsetof (Header, redundant_offset) &&
-        memcmp (header + f->offset, footer + f->offset, f->width) != 0)
-      return false;
-  }
-  return true;
+  return a->magic == b->magic && a->version == b->version &&
+         a->flags == b->flags && a->capacity == b->capacity &&
+         a->grain_size == b->grain_size &&
+         a->descriptor_offset == b->descriptor_offset &&
+         a->descriptor_size == b->descriptor_size &&
+         a->gtes_per_gt == b->gtes_per_gt && a->compression == b->compression;
 }
 
 bool
@@ -139,7 +98,7 @@ vmdk_stream_load_footer (VpFile *file, const uint8_t *header,
 {
   uint8_t tail[3 * SECTOR]; /* marker, footer, end */
   static const uint8_t end[16] = { 0 };
-  Header footer = { 0 };
+  VmdkHeader head = { 0 }, footer = { 0 };
   Marker marker = { 0 };
   uint64_t size;
   if (!vp_file_get_size (file, &size, error))
@@ -150,15 +109,17 @@ vmdk_stream_load_footer (VpFile *file, const uint8_t *header,
   if (!vp_file_read (file, size - sizeof tail, tail, sizeof tail, error))
     return false;
   vp_layout_load (&marker_layout, tail, SECTOR, &marker);
-  vp_layout_load (&header_layout, tail + SECTOR, SECTOR, &footer);
+  vp_layout_load (&vmdk_header_layout, tail + SECTOR, SECTOR, &footer);
   if (marker.size != 0 || marker.type != MARKER_FOOTER || marker.value != 1 ||
-      footer.magic != MAGIC || memcmp (tail + 2 * SECTOR, end, sizeof end) != 0)
+      footer.magic != VMDK_MAGIC ||
+      memcmp (tail + 2 * SECTOR, end, sizeof end) != 0)
     return corrupt (file, error,
                     "ends without a footer: the file was cut off, or is not "
                     "complete yet");
-  if (!agree (header, tail + SECTOR))
+  vp_layout_load (&vmdk_header_layout, header, SECTOR, &head);
+  if (!agree (&head, &footer))
     return corrupt (file, error, "header and footer do not agree");
-  if (footer.directory_offset == VMDK_STREAM_AT_END)
+  if (footer.gd_offset == VMDK_STREAM_AT_END)
     return corrupt (file, error, "the footer has no grain directory");
   memcpy (ret_footer, tail + SECTOR, SECTOR);
   return true;
@@ -246,16 +207,16 @@ static bool
 write_tail (VpFile *file, const uint8_t *header, const uint8_t *directory,
             size_t len, uint64_t offset, GError **error)
 {
-  Header footer = { 0 };
+  VmdkHeader footer = { 0 };
   size_t tail_len = SECTOR + len + 3 * SECTOR;
   g_autofree uint8_t *tail = g_malloc0 (tail_len);
   uint8_t *at = tail;
   put_marker (at, MARKER_DIRECTORY, len);
   memcpy (at += SECTOR, directory, len);
   put_marker (at += len, MARKER_FOOTER, SECTOR);
-  vp_layout_load (&header_layout, header, SECTOR, &footer);
-  footer.directory_offset = offset / SECTOR + 1;
-  vp_layout_store (&header_layout, &footer, at + SECTOR, SECTOR);
+  vp_layout_load (&vmdk_header_layout, header, SECTOR, &footer);
+  footer.gd_offset = offset / SECTOR + 1;
+  vp_layout_store (&vmdk_header_layout, &footer, at + SECTOR, SECTOR);
   return vp_file_write (file, offset, tail, tail_len, error);
 }
 
@@ -264,18 +225,21 @@ vmdk_stream_create (VpFile *file, uint64_t capacity, uint64_t descriptor_size,
                     uint64_t *ret_descriptor_offset, GError **error)
 {
   uint64_t text = vp_round_up (descriptor_size, SECTOR);
-  Header header = {
-    .magic = MAGIC,
+  VmdkHeader header = {
+    .magic = VMDK_MAGIC,
     .version = NEWEST,
     .flags = FLAGS,
     .capacity = capacity / SECTOR,
     .grain_size = GRAIN / SECTOR,
     .descriptor_offset = text > 0 ? 1 : 0,
     .descriptor_size = text / SECTOR,
-    .table_entries = TABLE_ENTRIES,
-    .directory_offset = VMDK_STREAM_AT_END,
+    .gtes_per_gt = TABLE_ENTRIES,
+    .gd_offset = VMDK_STREAM_AT_END,
     .overhead = MAX (vp_round_up (SECTOR + text, GRAIN), OVERHEAD) / SECTOR,
-    .newline = { '\n', ' ', '\r', '\n' },
+    .single_end = '\n',
+    .no_end = ' ',
+    .double_end_1 = '\r',
+    .double_end_2 = '\n',
     .compression = DEFLATE
   };
   g_return_val_if_fail (capacity % SECTOR == 0, false);
@@ -294,7 +258,7 @@ vmdk_stream_create (VpFile *file, uint64_t capacity, uint64_t descriptor_size,
   uint8_t bytes[SECTOR] = { 0 };
   size_t len = directory_len (capacity);
   g_autofree uint8_t *directory = g_malloc0 (len);
-  vp_layout_store (&header_layout, &header, bytes, sizeof bytes);
+  vp_layout_store (&vmdk_header_layout, &header, bytes, sizeof bytes);
   if (!write_tail (file, bytes, directory, len, header.overhead * SECTOR,
                    error) ||
       !vp_file_write (file, 0, bytes, sizeof bytes, error))
@@ -315,11 +279,11 @@ fail_finished (VpFile *file, GError **error)
 
 /* Only what create makes, so that nothing of another writer is lost. */
 static bool
-is_ours (const Header *h)
+is_ours (const VmdkHeader *h)
 {
-  return h->magic == MAGIC && h->version == NEWEST && h->flags == FLAGS &&
-         h->directory_offset == VMDK_STREAM_AT_END &&
-         h->grain_size == GRAIN / SECTOR && h->table_entries == TABLE_ENTRIES &&
+  return h->magic == VMDK_MAGIC && h->version == NEWEST && h->flags == FLAGS &&
+         h->gd_offset == VMDK_STREAM_AT_END &&
+         h->grain_size == GRAIN / SECTOR && h->gtes_per_gt == TABLE_ENTRIES &&
          h->compression == DEFLATE && h->overhead >= OVERHEAD / SECTOR &&
          h->overhead < VP_MAX_TABLE_SIZE / SECTOR &&
          h->capacity <= VP_MAX_VIRTUAL_SIZE / SECTOR &&
@@ -331,22 +295,22 @@ is_ours (const Header *h)
 static bool
 load_empty (VmdkStream *stream, bool *ret_empty, GError **error)
 {
-  Header header = { 0 }, footer = { 0 };
+  VmdkHeader header = { 0 }, footer = { 0 };
   uint8_t bytes[SECTOR];
   *ret_empty = false;
   if (!vp_file_read (stream->file, 0, stream->header, SECTOR, error))
     return false;
-  vp_layout_load (&header_layout, stream->header, SECTOR, &header);
+  vp_layout_load (&vmdk_header_layout, stream->header, SECTOR, &header);
   if (!is_ours (&header))
     return true;
   if (!vmdk_stream_load_footer (stream->file, stream->header, bytes, error))
     return false;
-  vp_layout_load (&header_layout, bytes, SECTOR, &footer);
+  vp_layout_load (&vmdk_header_layout, bytes, SECTOR, &footer);
   stream->capacity = header.capacity * SECTOR;
   stream->start = stream->end = header.overhead * SECTOR;
   stream->directory_len = directory_len (stream->capacity);
   stream->directory = g_malloc0 (MAX (stream->directory_len, 1));
-  if (footer.directory_offset != header.overhead + 1)
+  if (footer.gd_offset != header.overhead + 1)
     return true;
   if (!vp_file_read (stream->file, stream->start + SECTOR, stream->directory,
                      stream->directory_len, error))

@@ -279,8 +279,8 @@ test_disagree (void)
   } pokes[] = {
     { 4, true, false },  { 8, true, false },   { 12, true, false },
     { 20, true, false }, { 28, true, false },  { 36, true, false },
-    { 44, true, false }, { 64, true, false },  { 72, true, false },
-    { 73, true, false }, { 77, true, false },  { 48, true, true },
+    { 44, true, false }, { 64, true, true },   { 72, true, true },
+    { 73, true, true },  { 77, true, false },  { 48, true, true },
     { 0, false, false }, { 12, false, false }, { 56, false, true },
     { 48, false, true },
   };
