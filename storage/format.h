@@ -222,6 +222,7 @@ typedef struct {
  * stored. */
 typedef struct {
   uint64_t unit, overhead; /* bytes */
+  bool whole;              /* all units are there from the beginning */
 } VpFootprint;
 
 typedef struct {

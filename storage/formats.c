@@ -10,8 +10,8 @@
 #include "storage/error.h"
 
 static const VpFormat *const formats[] = {
-  &vp_format_raw,  &vp_format_qcow2, &vp_format_cow,
-  &vp_format_luks, &vp_format_vmdk,  NULL,
+  &vp_format_raw,  &vp_format_qcow2, &vp_format_cow, &vp_format_luks,
+  &vp_format_vmdk, &vp_format_vdi,   NULL,
 };
 
 const VpFormat *const *
@@ -267,6 +267,8 @@ vp_create_options_set (VpCreateOptions *options, const VpFormat *format,
     return vp_parse_size (value, &options->extent_size, error);
   else if (set_word (options, name, value))
     return true;
+  else if (strcmp (name, "static") == 0)
+    return parse_bool (name, value, &options->is_static, error);
   else if (strcmp (name, "encryption") == 0)
     return parse_bool (name, value, &options->encrypt.legacy, error);
   else if (!set_encrypt (&options->encrypt, name, value))

@@ -10,6 +10,7 @@ extern const VpFormat vp_format_qcow2;
 extern const VpFormat vp_format_cow;
 extern const VpFormat vp_format_luks;
 extern const VpFormat vp_format_vmdk;
+extern const VpFormat vp_format_vdi;
 
 /* NULL-terminated. */
 const VpFormat *const *vp_formats_all (void);

@@ -95,9 +95,22 @@ static const Option vmdk_order[] = {
   { NULL, TEXT, NULL, false, NULL },
 };
 
+static const Option vdi_order[] = {
+  { "size", SIZE, NULL, false, NULL },
+  { "static", SWITCH, "off", false, NULL },
+  { "nocow", SWITCH, NULL, true, "No copy-on-write for the file (btrfs)" },
+  { "preallocation", TEXT, NULL, false, NULL },
+  { "extent_size_hint", SIZE, NULL, true,
+    "The file grows by that much (XFS); 0: as the file system likes" },
+  { "cluster_size", SIZE, NULL, false, NULL },
+  { NULL, TEXT, NULL, false, NULL },
+};
+
 static const Option *
 order_of (const VpFormat *format)
 {
+  if (strcmp (format->name, "vdi") == 0)
+    return vdi_order;
   if (strcmp (format->name, "luks") == 0)
     return luks_order;
   if (strcmp (format->name, "vmdk") == 0)

@@ -143,3 +143,7 @@ libvprov_image_la_SOURCES += storage/vmdk.c storage/vmdk.h \
 	storage/vmdk-create.c storage/vmdk-data.c storage/vmdk-descriptor.c \
 	storage/vmdk-descriptor.h
 libvprov_image_la_SOURCES += storage/vmdk-check.c storage/vmdk-resize.c
+# VirtualBox's format.
+libvprov_image_la_SOURCES += storage/vdi.c storage/vdi.h storage/vdi-check.c \
+	storage/vdi-create.c storage/vdi-grow.c storage/vdi-header.c storage/vdi-move.c \
+	storage/vdi-size.c storage/vdi-write.c

@@ -100,7 +100,7 @@ vp_measure_image (const VpFormat *format, const VpCreateOptions *options,
     return false;
   total = vp_round_up (wanted.size, print.unit);
 
-  bool whole = !format->footprint || format->new_is_noise ||
+  bool whole = !format->footprint || format->new_is_noise || print.whole ||
                (source && wanted.backing_name) ||
                wanted.preallocation == VP_PREALLOCATION_FALLOC ||
                wanted.preallocation == VP_PREALLOCATION_FULL;

@@ -38,7 +38,6 @@ typedef struct {
 
 static const Foreign foreigners[] = {
   { "qcow", false, 0, "QFI\xfb\0\0\0\1", 8 },
-  { "vdi", false, 0x40, "\x7f\x10\xda\xbe", 4 },
   { "vpc", false, 0, "conectix", 8 },
   { "vpc", true, 512, "conectix", 8 },
   { "vhdx", false, 0, "vhdxfile", 8 },

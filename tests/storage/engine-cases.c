@@ -43,6 +43,11 @@ const EngineCase engine_cases[] = {
     CASE_NO_PACKING, .salted = true },
   { "vmdk-split-flat", "vmdk", "subformat=twoGbMaxExtentFlat,extent_size=1280k",
     false, true, CASE_NO_PACKING, .salted = true },
+  { "vdi", "vdi", "", false, true, CASE_NO_PACKING, .salted = true },
+  { "vdi-static", "vdi", "static=on", false, true, CASE_NO_PACKING,
+    .full = true, .salted = true },
+  { "vdi-4k", "vdi", "cluster_size=4k", false, true,
+    CASE_NO_PACKING | CASE_NO_JUDGE, .salted = true },
   { NULL },
 };
 

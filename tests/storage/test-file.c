@@ -375,7 +375,7 @@ test_probe (void)
   assert_probe (0, "KDMV", 4, "vmdk", 0);
   assert_probe (0, "# made by hand\n \r\nversion=1\n", 28, "vmdk", 0);
   assert_probe (0, "# made by hand\nversion=4\n", 25, "raw", 0);
-  assert_probe (0x40, "\x7f\x10\xda\xbe", 4, NULL, VP_IMAGE_ERROR_UNSUPPORTED);
+  assert_probe (0x40, "\x7f\x10\xda\xbe", 4, "vdi", 0);
   assert_probe (4096 - 512, "conectix", 8, NULL, VP_IMAGE_ERROR_UNSUPPORTED);
 }
 
