@@ -65,6 +65,27 @@ find_change (const uint8_t *bytes, size_t len, uint64_t from, uint64_t end,
   return end;
 }
 
+/* Bits of a hole in the bitmap: they are clear, and need not be read.  Asked
+ * for whole blocks, so that it costs little where there is none. */
+static uint64_t
+count_hole (Cow *cow, uint64_t sector, uint64_t end)
+{
+  uint64_t at = cow->layout->len + sector / 8, length;
+  bool data = true;
+  if (!cow->read_only || sector % 8)
+    return 0;
+  if (at < cow->hole_start || at >= cow->hole_end) {
+    if (at % COW_BLOCK ||
+        !vp_file_extent (cow->file, at, cow->data_offset - at, &data, &length,
+                         NULL) ||
+        data)
+      return 0; /* reading it will tell */
+    cow->hole_start = at;
+    cow->hole_end = at + length;
+  }
+  return MIN (end - sector, (cow->hole_end - at) * 8);
+}
+
 bool
 cow_count_bits (Cow *cow, uint64_t first, uint64_t end, bool *ret_set,
                 uint64_t *ret_count, GError **error)
@@ -73,6 +94,12 @@ cow_count_bits (Cow *cow, uint64_t first, uint64_t end, bool *ret_set,
   bool set = false;
   for (unsigned i = 0; i < MAX_BLOCKS && at < end; i++) {
     Block block;
+    uint64_t hole = count_hole (cow, at, end);
+    if (hole > 0 && set)
+      break;
+    at += hole;
+    if (hole > 0)
+      continue;
     if (!load_block (cow, at, &block, error))
       return false;
     uint64_t from = at - block.first;

@@ -41,6 +41,7 @@ cow_open (VpFile *file, VpDriverFlags flags, const VpOpenOptions *options,
 {
   Cow *cow = g_new0 (Cow, 1);
   cow->file = file;
+  cow->read_only = !(flags & VP_DRIVER_WRITABLE);
   cow->tables = vp_tables_new (file, CACHE_LIMIT,
                                !(flags & VP_DRIVER_UNORDERED), release, cow);
   if (!cow_load_header (cow, error)) {

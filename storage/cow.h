@@ -68,6 +68,10 @@ typedef struct {
   bool expects_backing; /* one is to come */
   uint64_t data_offset;
   uint64_t file_end; /* when it was last looked at */
+  /* Nobody writes: a hole in the bitmap stays one.  The last that was seen,
+   * in the file. */
+  bool read_only;
+  uint64_t hole_start, hole_end;
 } Cow;
 
 /* ---- cow-header --------------------------------------------------------- */

@@ -299,3 +299,9 @@ TESTS += tests/storage/test-differential
 LONG_TESTS += tests/storage/test-differential
 tests_storage_test_differential_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_differential_LDADD = $(engine_ldadd)
+
+check_PROGRAMS += tests/storage/test-hostile-cow
+TESTS += tests/storage/test-hostile-cow
+LONG_TESTS += tests/storage/test-hostile-cow
+tests_storage_test_hostile_cow_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_hostile_cow_LDADD = $(engine_ldadd)
