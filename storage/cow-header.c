@@ -244,6 +244,7 @@ cow_footprint (const VpCreateOptions *options, VpFootprint *ret_print,
     return false;
   ret_print->unit = COW_SECTOR;
   ret_print->overhead = cow_data_offset (&cow_padded, options->size);
+  ret_print->whole = true;
   return true;
 }
 

@@ -286,6 +286,37 @@ for kind in "${kinds[@]}"; do
   remove t.img
 done
 
+# ---- how large they will be ---------------------------------------------------
+
+# Without written zeros, which only a copy finds out.
+truncate -s $((sectors * 512)) m.raw
+head -c 100000 noise | fill m.raw 128
+cat noise noise | fill m.raw 5000
+head -c 200000 noise | fill m.raw 9000
+figure () { sed -n "s/^$1: \([0-9]*\)\$/\1/p" scratch/said; }
+for kind in "${kinds[@]}"; do
+  into "$kind"
+  "$img" measure "${key[@]}" "${to[@]}" -f raw m.raw > scratch/said 2>&1 &&
+    required=$(figure "required size") whole=$(figure "fully allocated size") &&
+    "$img" convert "${key[@]}" "${to[@]}" -f raw m.raw t.img 2>> scratch/said
+  taken=$(stat -c %s t.img t-[fs]*.img 2> /dev/null | awk '{ n += $1 } END { print n }')
+  echo "it takes $taken" >> scratch/said
+  # How well it packs is not known before.
+  least=$((${required:-0} * 9 / 10))
+  [ "$kind" != vmdk-stream ] || least=1
+  [ "$taken" -le "${required:-0}" ] && [ "$taken" -ge $least ]
+  ok $? "measure -O $kind says what convert takes"
+  remove t.img
+  "$img" convert "${key[@]}" "${to[@]}" -S 0 -f raw m.raw t.img 2>> scratch/said
+  taken=$(stat -c %s t.img t-[fs]*.img 2> /dev/null | awk '{ n += $1 } END { print n }')
+  echo "fully allocated it takes $taken of ${whole:-0}" >> scratch/said
+  least=$((${whole:-0} * 9 / 10))
+  [ "$kind" != vmdk-stream ] || least=1
+  [ "$taken" -le "${whole:-0}" ] && [ "$taken" -ge $least ]
+  ok $? "... and fully allocated"
+  remove t.img
+done
+
 # ---- what people do every day -----------------------------------------------
 
 everyday () { # KIND TARGET: one command, as they type it
