@@ -136,6 +136,20 @@ vp_counts_add (VpCounts *counts, uint64_t first, uint64_t n, uint64_t times)
 }
 
 uint64_t
+vp_counts_drop (VpCounts *counts, uint64_t cluster)
+{
+  VpCountsPage *page = vp_counts_page (counts, cluster);
+  size_t at = cluster % VP_COUNTS_PAGE;
+  g_return_val_if_fail (page && page->counted[at] > 0, 0);
+  if (page->counted[at] < VP_COUNTS_MANY)
+    return --page->counted[at];
+  uint64_t left = --page->wide[at];
+  if (left < VP_COUNTS_MANY)
+    page->counted[at] = (uint8_t) left;
+  return left;
+}
+
+uint64_t
 vp_counts_get (const VpCounts *counts, uint64_t cluster)
 {
   const VpCountsPage *page = vp_counts_page (counts, cluster);

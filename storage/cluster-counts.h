@@ -45,6 +45,8 @@ VpCountsPage *vp_counts_make_page (VpCounts *counts, uint64_t cluster);
  * over the budget. */
 bool vp_counts_add (VpCounts *counts, uint64_t first, uint64_t n,
                     uint64_t times) G_GNUC_WARN_UNUSED_RESULT;
+/* Takes one away of a cluster that has any; returns what is left. */
+uint64_t vp_counts_drop (VpCounts *counts, uint64_t cluster);
 uint64_t vp_counts_get (const VpCounts *counts, uint64_t cluster);
 /* 255: or more.  Clusters out of range have 0. */
 unsigned vp_counts_get_stored (const VpCounts *counts, uint64_t cluster);

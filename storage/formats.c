@@ -10,8 +10,8 @@
 #include "storage/error.h"
 
 static const VpFormat *const formats[] = {
-  &vp_format_raw,  &vp_format_qcow2, &vp_format_cow, &vp_format_luks,
-  &vp_format_vmdk, &vp_format_vdi,   NULL,
+  &vp_format_raw,  &vp_format_qcow, &vp_format_qcow2, &vp_format_cow,
+  &vp_format_luks, &vp_format_vmdk, &vp_format_vdi,   NULL,
 };
 
 const VpFormat *const *

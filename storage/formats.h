@@ -6,6 +6,7 @@
 #include "storage/format.h"
 
 extern const VpFormat vp_format_raw;
+extern const VpFormat vp_format_qcow;
 extern const VpFormat vp_format_qcow2;
 extern const VpFormat vp_format_cow;
 extern const VpFormat vp_format_luks;

@@ -106,6 +106,20 @@ static const Option vdi_order[] = {
   { NULL, TEXT, NULL, false, NULL },
 };
 
+static const Option qcow_order[] = {
+  { "size", SIZE, NULL, false, NULL },
+  { "backing_file", TEXT, NULL, false, NULL },
+  { "backing_fmt", TEXT, NULL, false, NULL },
+  { "cluster_size", SIZE, NULL, false, NULL },
+  { "encryption", SWITCH, NULL, false, NULL },
+  { "encrypt.format", TEXT, NULL, false, NULL },
+  { "encrypt.key-secret", TEXT, NULL, false, NULL },
+  { "nocow", SWITCH, NULL, true, "No copy-on-write for the file (btrfs)" },
+  { "extent_size_hint", SIZE, NULL, true,
+    "The file grows by that much (XFS); 0: as the file system likes" },
+  { NULL, TEXT, NULL, false, NULL },
+};
+
 static const Option *
 order_of (const VpFormat *format)
 {
@@ -115,6 +129,8 @@ order_of (const VpFormat *format)
     return luks_order;
   if (strcmp (format->name, "vmdk") == 0)
     return vmdk_order;
+  if (strcmp (format->name, "qcow") == 0)
+    return qcow_order;
   return strcmp (format->name, "raw") == 0 ? raw_order : qcow2_order;
 }
 

@@ -147,3 +147,10 @@ libvprov_image_la_SOURCES += storage/vmdk-check.c storage/vmdk-resize.c
 libvprov_image_la_SOURCES += storage/vdi.c storage/vdi.h storage/vdi-check.c \
 	storage/vdi-create.c storage/vdi-grow.c storage/vdi-header.c storage/vdi-move.c \
 	storage/vdi-size.c storage/vdi-write.c
+# The first version of QEMU's own format.
+libvprov_image_la_SOURCES += storage/qcow-check.c storage/qcow-check.h
+libvprov_image_la_SOURCES += storage/qcow-create.c storage/qcow-header.c
+libvprov_image_la_SOURCES += storage/qcow-link.c storage/qcow-map.c
+libvprov_image_la_SOURCES += storage/qcow-repair.c storage/qcow-size.c
+libvprov_image_la_SOURCES += storage/qcow-space.c storage/qcow.c
+libvprov_image_la_SOURCES += storage/qcow.h

@@ -37,7 +37,6 @@ typedef struct {
 } Foreign;
 
 static const Foreign foreigners[] = {
-  { "qcow", false, 0, "QFI\xfb\0\0\0\1", 8 },
   { "vpc", false, 0, "conectix", 8 },
   { "vpc", true, 512, "conectix", 8 },
   { "vhdx", false, 0, "vhdxfile", 8 },
