@@ -48,6 +48,14 @@ const EngineCase engine_cases[] = {
     .full = true, .salted = true },
   { "vdi-4k", "vdi", "cluster_size=4k", false, true,
     CASE_NO_PACKING | CASE_NO_JUDGE, .salted = true },
+  { "qcow", "qcow", "", true, true, CASE_NO_BACKING_FORMAT | CASE_NO_JUDGE,
+    .uncounted = true },
+  { "qcow-512", "qcow", "cluster_size=512", true, true,
+    CASE_NO_BACKING_FORMAT | CASE_NO_JUDGE, .uncounted = true },
+  { "qcow-64k", "qcow", "cluster_size=64k", true, true,
+    CASE_NO_BACKING_FORMAT | CASE_NO_JUDGE, .uncounted = true },
+  { "qcow-aes", "qcow", "encrypt.format=aes,encrypt.key-secret=key", true, true,
+    CASE_NO_BACKING_FORMAT | CASE_NO_JUDGE, .uncounted = true },
   { NULL },
 };
 

@@ -27,13 +27,14 @@ typedef struct {
   bool checks;         /* has a check */
   unsigned lacks;
   /* Where it differs in other ways; absent: does not. */
-  bool once;     /* is written as a whole, as the target of one copy */
-  bool full;     /* all is in place from the beginning */
-  bool keeps;    /* a discard may leave everything as it was */
-  bool leaky;    /* what it lets go of waits for a repair */
-  bool salted;   /* two that are made alike differ */
-  bool own_kind; /* its backing file must be of its own format */
-  uint64_t unit; /* its size is rounded up to that; 0: 512 */
+  bool once;      /* is written as a whole, as the target of one copy */
+  bool full;      /* all is in place from the beginning */
+  bool keeps;     /* a discard may leave everything as it was */
+  bool leaky;     /* what it lets go of waits for a repair */
+  bool salted;    /* two that are made alike differ */
+  bool uncounted; /* no refcounts: what was begun and left is a leak */
+  bool own_kind;  /* its backing file must be of its own format */
+  uint64_t unit;  /* its size is rounded up to that; 0: 512 */
 } EngineCase;
 
 /* Ends with a NULL name. */
