@@ -66,12 +66,12 @@ run (const Trap *trap, const char *first, ...)
 
 /* Whether anything that images like to name was opened meanwhile. */
 static int
-watch (const Trap *trap)
+watch (const Trap *trap, bool near_too)
 {
   static const char *const near[] = { "x-flat.vmdk", "x-s001.vmdk", "x.vmdk" };
   int fd = inotify_init1 (IN_NONBLOCK | IN_CLOEXEC);
   g_assert_cmpint (fd, >=, 0);
-  for (size_t i = 0; i < G_N_ELEMENTS (near); i++) {
+  for (size_t i = 0; near_too && i < G_N_ELEMENTS (near); i++) {
     g_autofree char *path = g_build_filename (trap->folder, near[i], NULL);
     g_assert_true (g_file_set_contents (path, SECRET, -1, NULL));
     g_assert_cmpint (truncate (path, 1 << 20), ==, 0);
@@ -160,7 +160,7 @@ judge_verdict (const Trap *trap, const char *wanted)
 static bool
 is_left_alone (const Trap *trap, const char *wanted)
 {
-  vp_autofd int events = watch (trap);
+  vp_autofd int events = watch (trap, true);
   (void) run (trap, "info", "--safe", "--output=json", "-f", trap->format,
               trap->image, NULL);
   (void) run (trap, "info", "--header", "--safe", "-f", trap->format,
@@ -221,7 +221,8 @@ judge_sample (Trap *trap, const char *wanted)
   }
   judge_safe (trap, wanted);
   if (test_rounds (0, 1)) {
-    vp_autofd int events = watch (trap);
+    /* Extents in its own folder are opened where a person asks for it. */
+    vp_autofd int events = watch (trap, false);
     judge_person (trap);
     if (g_str_has_prefix (trap->name, "vmdk-") && was_opened (events))
       g_error ("%s: opened what it names", trap->name);

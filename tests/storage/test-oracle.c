@@ -189,9 +189,11 @@ static bool
 is_refused_by_name (const char *path, const char *format)
 {
   g_autoptr (GError) error = NULL;
+  g_autoptr (VpImage) image = open_sample (path, NULL, &error);
+  /* XXX until all kinds of VMDK are read */
   if (vp_formats_find (format, NULL))
-    return false;
-  g_assert_null (open_sample (path, NULL, &error));
+    return error && strstr (error->message, "sparse");
+  g_assert_null (image);
   g_assert_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED);
   g_assert_nonnull (strstr (error->message, format));
   return true;
