@@ -95,7 +95,7 @@ vdi_each (Vdi *vdi, VdiSee see, gpointer user_data, GError **error)
 static bool
 follows (const Vdi *vdi, uint32_t first, uint64_t n, uint32_t entry)
 {
-  if (first >= VDI_ZERO)
+  if (first >= VDI_ZERO || n == 0)
     return entry == first;
   return vdi->header.block_extra == 0 && entry == first + n;
 }

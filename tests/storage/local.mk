@@ -310,3 +310,10 @@ TESTS += tests/storage/test-random-any
 LONG_TESTS += tests/storage/test-random-any
 tests_storage_test_random_any_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_random_any_LDADD = $(engine_ldadd)
+# VirtualBox's format.
+check_PROGRAMS += tests/storage/test-vdi
+TESTS += tests/storage/test-vdi
+tests_storage_test_vdi_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_vdi_LDADD = $(engine_ldadd)
+dist_check_SCRIPTS += tests/storage/img-vdi.sh
+JUDGED_TESTS += tests/storage/img-vdi.sh
