@@ -317,3 +317,7 @@ tests_storage_test_vdi_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_vdi_LDADD = $(engine_ldadd)
 dist_check_SCRIPTS += tests/storage/img-vdi.sh
 JUDGED_TESTS += tests/storage/img-vdi.sh
+
+# Every verb on every format.
+dist_check_SCRIPTS += tests/storage/img-verbs-any.sh
+JUDGED_TESTS += tests/storage/img-verbs-any.sh
