@@ -9,9 +9,8 @@
 
 #include "storage/vmdk-sparse-internal.h"
 
-#include <string.h>
-
 #include "storage/error.h"
+#include "storage/vmdk-stream.h"
 
 #define FIELD(member, offset)      VP_FIELD_LE (VmdkHeader, member, offset)
 #define COWD_FIELD(member, offset) VP_FIELD_LE (VmdkCowdHeader, member, offset)

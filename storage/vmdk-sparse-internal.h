@@ -182,6 +182,8 @@ bool vmdk_stream_run (VmdkSparse *s, uint64_t offset, uint64_t length,
 /* Looks through all tables where nobody has yet. */
 bool vmdk_load_space (VmdkSparse *s, GError **error) G_GNUC_WARN_UNUSED_RESULT;
 void vmdk_space_free (VmdkSpace *space);
+/* Slots below hold metadata, as the header has it. */
+uint64_t vmdk_first_slot (const VmdkSparse *s);
 /* Does more than one grain lie in the slot of that sector?  Never free it. */
 bool vmdk_is_shared (const VmdkSparse *s, uint32_t sector);
 /* Up to wanted slots in a row (exact: all of them). */
@@ -190,3 +192,52 @@ bool vmdk_allocate (VmdkSparse *s, uint64_t wanted, bool exact,
                     GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Nothing names these bytes any more. */
 void vmdk_release (VmdkSparse *s, uint64_t offset, uint64_t length);
+
+/* vmdk-sparse-link.c */
+/* A grain table, and its copy; borrowed until the next vp_tables_trim (). */
+typedef struct {
+  uint32_t n;
+  uint8_t *gt; /* NULL: there is none */
+  uint64_t offset;
+  uint8_t *copy; /* NULL: there is none that can be written */
+  uint64_t copy_offset;
+} VmdkTable;
+/* Can anything be changed?  Knows what is free afterwards. */
+bool vmdk_check_writable (VmdkSparse *s,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* make: where there is none. */
+bool vmdk_find_table (VmdkSparse *s, uint32_t n, bool make,
+                      VmdkTable *ret_table,
+                      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+uint32_t vmdk_get_entry (const VmdkTable *table, uint64_t at);
+void vmdk_set_entry (VmdkSparse *s, const VmdkTable *table, uint64_t at,
+                     uint32_t entry);
+/* Table n, or its copy, at a place of its own; content NULL: zeros.  What was
+ * named before is left where it is. */
+bool vmdk_make_table (VmdkSparse *s, bool copy, uint32_t n,
+                      const uint8_t *content,
+                      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+
+/* vmdk-sparse-check.c, vmdk-sparse-repair.c */
+typedef struct {
+  VmdkSparse *s;
+  VpCheckResult *result;
+  bool mend_all, mend_leaks;
+  VpClusterSet *used; /* slots; where all is deflated, sectors */
+  GArray *odd;        /* of uint32_t: grains that lie across two slots */
+} VmdkCheck;
+/* How can it be wrong?  NULL: it is not. */
+const char *vmdk_judge_entry (VmdkSparse *s, uint32_t entry);
+/* Entry n of a directory leads nowhere: the other one's table again. */
+bool vmdk_mend_directory (VmdkCheck *check, bool copy, uint32_t n,
+                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Entries of table n that cannot be right: the table anew from its copy, where
+ * that is sound, or without them. */
+bool vmdk_mend_table (VmdkCheck *check, uint32_t n,
+                      GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* A place of its own for a grain that lies where another does. */
+bool vmdk_mend_double (VmdkCheck *check, uint32_t n, uint32_t at,
+                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* The copy becomes what the table is. */
+bool vmdk_mend_copy (VmdkCheck *check, uint32_t n,
+                     GError **error) G_GNUC_WARN_UNUSED_RESULT;

@@ -11,15 +11,6 @@
 
 #include "storage/error.h"
 
-/* A grain table, and its copy. */
-typedef struct {
-  uint32_t n;
-  uint8_t *gt; /* NULL: there is none */
-  uint64_t offset;
-  uint8_t *copy; /* NULL: there is none that can be written */
-  uint64_t copy_offset;
-} Table;
-
 static uint64_t
 grains_touched (const VmdkSparse *s, uint64_t offset, uint64_t length)
 {
@@ -28,8 +19,8 @@ grains_touched (const VmdkSparse *s, uint64_t offset, uint64_t length)
   return MIN (left, (within + MIN (length, INT64_MAX) + unit - 1) / unit);
 }
 
-static bool
-check_writable (VmdkSparse *s, GError **error)
+bool
+vmdk_check_writable (VmdkSparse *s, GError **error)
 {
   if (s->tangled)
     return vmdk_corrupt (s, error,
@@ -55,36 +46,52 @@ set_gde (VmdkSparse *s, bool copy, uint32_t n, uint32_t sector)
                    copy ? VMDK_ORDER_COPY : VMDK_ORDER_MAP);
 }
 
+static bool
+place_table (VmdkSparse *s, bool copy, uint32_t n, uint32_t sector,
+             const uint8_t *content, GError **error)
+{
+  size_t size = vmdk_gt_size (s);
+  if (!vmdk_add_metadata (s, sector, vmdk_gt_sectors (s)))
+    return vmdk_corrupt (s, error, "a new grain table would lie upon another");
+  uint8_t *gt =
+      vp_tables_add (s->tables, (uint64_t) sector * VMDK_SECTOR, size);
+  if (content)
+    memcpy (gt, content, size);
+  set_gde (s, copy, n, sector);
+  s->changed = true;
+  return true;
+}
+
+bool
+vmdk_make_table (VmdkSparse *s, bool copy, uint32_t n, const uint8_t *content,
+                 GError **error)
+{
+  uint64_t count, unit = s->grain_sectors;
+  uint64_t slots = (vmdk_gt_sectors (s) + unit - 1) / unit;
+  uint32_t sector;
+  return vmdk_allocate (s, slots, true, &sector, &count, error) &&
+         place_table (s, copy, n, sector, content, error);
+}
+
 /* One that was not there: the table, and the copy behind it. */
 static bool
-make_table (VmdkSparse *s, uint32_t n, GError **error)
+make_tables (VmdkSparse *s, uint32_t n, GError **error)
 {
   bool copy = s->rgd_offset > 0 && vmdk_gd_get (s, true, n) == 0;
   uint32_t sectors = vmdk_gt_sectors (s), first;
   uint64_t all = (uint64_t) sectors * (copy ? 2 : 1), count;
   uint64_t slots = (all + s->grain_sectors - 1) / s->grain_sectors;
-  if (!vmdk_allocate (s, slots, true, &first, &count, error))
-    return false;
-  if (!vmdk_add_metadata (s, first, all))
-    return vmdk_corrupt (s, error, "a new grain table would lie upon another");
-  (void) vp_tables_add (s->tables, (uint64_t) first * VMDK_SECTOR,
-                        vmdk_gt_size (s));
-  set_gde (s, false, n, first);
-  if (copy) {
-    (void) vp_tables_add (s->tables, (uint64_t) (first + sectors) * VMDK_SECTOR,
-                          vmdk_gt_size (s));
-    set_gde (s, true, n, first + sectors);
-  }
-  s->changed = true;
-  return true;
+  return vmdk_allocate (s, slots, true, &first, &count, error) &&
+         place_table (s, false, n, first, NULL, error) &&
+         (!copy || place_table (s, true, n, first + sectors, NULL, error));
 }
 
-static bool
-find_table (VmdkSparse *s, uint32_t n, bool make, Table *ret_table,
-            GError **error)
+bool
+vmdk_find_table (VmdkSparse *s, uint32_t n, bool make, VmdkTable *ret_table,
+                 GError **error)
 {
-  Table t = { .n = n };
-  if (make && vmdk_gd_get (s, false, n) == 0 && !make_table (s, n, error))
+  VmdkTable t = { .n = n };
+  if (make && vmdk_gd_get (s, false, n) == 0 && !make_tables (s, n, error))
     return false;
   t.offset = (uint64_t) vmdk_gd_get (s, false, n) * VMDK_SECTOR;
   /* One that is new may not have reached the file yet. */
@@ -101,8 +108,8 @@ find_table (VmdkSparse *s, uint32_t n, bool make, Table *ret_table,
   return true;
 }
 
-static uint32_t
-get_entry (const Table *t, uint64_t at)
+uint32_t
+vmdk_get_entry (const VmdkTable *t, uint64_t at)
 {
   return t->gt ? vp_le32_get (t->gt + 4 * at) : VMDK_GTE_NONE;
 }
@@ -116,8 +123,8 @@ free_grain (VmdkSparse *s, uint32_t entry)
                           s->facts.grain_size);
 }
 
-static void
-set_entry (VmdkSparse *s, const Table *t, uint64_t at, uint32_t entry)
+void
+vmdk_set_entry (VmdkSparse *s, const VmdkTable *t, uint64_t at, uint32_t entry)
 {
   size_t from = (size_t) (4 * at) / VMDK_SECTOR * VMDK_SECTOR;
   size_t len = MIN (VMDK_SECTOR, vmdk_gt_size (s) - from);
@@ -153,14 +160,14 @@ measure (VmdkSparse *s, uint64_t grain, uint64_t most, Stretch *ret_stretch,
 {
   Stretch stretch = { 0 };
   while (stretch.count < most) {
-    Table t;
+    VmdkTable t;
     uint64_t next = grain + stretch.count, at = next % s->gtes;
     bool first = stretch.count == 0;
-    if (!find_table (s, (uint32_t) (next / s->gtes), first, &t,
-                     first ? error : NULL))
+    if (!vmdk_find_table (s, (uint32_t) (next / s->gtes), first, &t,
+                          first ? error : NULL))
       break;
     for (; at < s->gtes && stretch.count < most; at++, stretch.count++) {
-      uint32_t entry = get_entry (&t, at);
+      uint32_t entry = vmdk_get_entry (&t, at);
       bool own = is_own (s, entry);
       if (stretch.count == 0) {
         stretch.own = own;
@@ -189,7 +196,7 @@ vmdk_sparse_reserve (VmdkSparse *s, uint64_t offset, uint64_t length,
   Stretch stretch;
   uint32_t sector;
   uint64_t count;
-  if (!check_writable (s, error) || !vp_tables_trim (s->tables, error) ||
+  if (!vmdk_check_writable (s, error) || !vp_tables_trim (s->tables, error) ||
       !measure (s, offset / unit, grains_touched (s, offset, length), &stretch,
                 error))
     return false;
@@ -221,17 +228,17 @@ vmdk_sparse_link (VmdkSparse *s, const VpPlace *place, GError **error)
 {
   uint64_t unit = s->facts.grain_size, count = place->length / unit;
   for (uint64_t i = 0; i < count; i++) {
-    Table t;
+    VmdkTable t;
     uint64_t grain = place->guest / unit + i;
     uint32_t sector =
         (uint32_t) (place->offset / VMDK_SECTOR + i * s->grain_sectors);
-    if (!find_table (s, (uint32_t) (grain / s->gtes), true, &t, error))
+    if (!vmdk_find_table (s, (uint32_t) (grain / s->gtes), true, &t, error))
       return false;
-    uint32_t old = get_entry (&t, grain % s->gtes);
+    uint32_t old = vmdk_get_entry (&t, grain % s->gtes);
     if (old == sector)
       continue;
     free_grain (s, old);
-    set_entry (s, &t, grain % s->gtes, sector);
+    vmdk_set_entry (s, &t, grain % s->gtes, sector);
   }
   return true;
 }
@@ -251,17 +258,17 @@ vmdk_sparse_unreserve (VmdkSparse *s, const VpPlace *place)
 /* Grains [grain, grain + count) of one table read as zeros from now on, where
  * that can be said; hint: those that are stored nowhere stay as they are. */
 static void
-empty_grains (VmdkSparse *s, const Table *t, uint64_t at, uint64_t count,
+empty_grains (VmdkSparse *s, const VmdkTable *t, uint64_t at, uint64_t count,
               bool hint)
 {
   uint32_t empty = s->overlay ? VMDK_GTE_ZERO : VMDK_GTE_NONE;
   for (uint64_t end = at + count; at < end; at++) {
-    uint32_t old = get_entry (t, at);
+    uint32_t old = vmdk_get_entry (t, at);
     if (old == empty || (old == VMDK_GTE_ZERO && !vmdk_is_place (s, old)) ||
         (old == VMDK_GTE_NONE && hint))
       continue;
     free_grain (s, old);
-    set_entry (s, t, at, empty);
+    vmdk_set_entry (s, t, at, empty);
   }
 }
 
@@ -273,7 +280,7 @@ empty_range (VmdkSparse *s, uint64_t offset, uint64_t length, bool hint,
   uint64_t grain = offset / s->facts.grain_size, step;
   uint64_t count = grains_touched (s, offset, length);
   for (; count > 0; grain += step, count -= step) {
-    Table t;
+    VmdkTable t;
     uint32_t n = (uint32_t) (grain / s->gtes);
     uint64_t at = grain % s->gtes;
     uint64_t wanted = (at + count) / s->gtes + 1;
@@ -284,7 +291,7 @@ empty_range (VmdkSparse *s, uint64_t offset, uint64_t length, bool hint,
       continue;
     step = MIN (step, s->gtes - at);
     if (!vp_tables_trim (s->tables, error) ||
-        !find_table (s, n, true, &t, error))
+        !vmdk_find_table (s, n, true, &t, error))
       return false;
     empty_grains (s, &t, at, step, hint);
   }
@@ -300,7 +307,7 @@ vmdk_sparse_zero (VmdkSparse *s, uint64_t offset, uint64_t length, bool unmap,
     return true; /* the parent would come to light */
   if (s->stream)
     return vmdk_stream_zero (s->stream, offset, length, ret_done, error);
-  if (!check_writable (s, error) ||
+  if (!vmdk_check_writable (s, error) ||
       !empty_range (s, offset, length, false, error))
     return false;
   *ret_done = length;
@@ -313,6 +320,6 @@ vmdk_sparse_discard (VmdkSparse *s, uint64_t offset, uint64_t length,
 {
   if ((s->overlay && !s->facts.zeroed_grain) || s->stream)
     return true;
-  return check_writable (s, error) &&
+  return vmdk_check_writable (s, error) &&
          empty_range (s, offset, length, true, error);
 }

@@ -108,6 +108,8 @@ note_all (VmdkSparse *s, VmdkSpace *space, GError **error)
       n += empty - 1;
       continue;
     }
+    if (s->lenient && !vmdk_check_gde (s, false, n, NULL))
+      continue;
     if (!read_table (s, false, n, gt, error) ||
         !note_table (s, space, gt, NULL, false, error))
       return false;
@@ -118,7 +120,8 @@ note_all (VmdkSparse *s, VmdkSpace *space, GError **error)
       n += empty - 1;
       continue;
     }
-    bool first = vmdk_gd_get (s, false, n) != 0;
+    bool first =
+        vmdk_gd_get (s, false, n) != 0 && vmdk_check_gde (s, false, n, NULL);
     if (!read_table (s, true, n, copy, NULL))
       continue; /* names nothing */
     if ((first && !read_table (s, false, n, gt, error)) ||
@@ -138,8 +141,8 @@ is_free (const VmdkSparse *s, const VmdkSpace *space, uint64_t slot)
          !vmdk_meets_metadata (s, slot * s->grain_sectors, s->grain_sectors);
 }
 
-static uint64_t
-first_slot (const VmdkSparse *s)
+uint64_t
+vmdk_first_slot (const VmdkSparse *s)
 {
   uint64_t sectors = s->header.overhead;
   return sectors / s->grain_sectors + (sectors % s->grain_sectors != 0);
@@ -171,12 +174,12 @@ find_free (VmdkSparse *s, VmdkSpace *space, GError **error)
   uint64_t tables = metadata_end (s) * VMDK_SECTOR;
   if (!vp_file_get_size (s->file, &size, error))
     return false;
-  uint64_t data = MAX (space->end, first_slot (s));
+  uint64_t data = MAX (space->end, vmdk_first_slot (s));
   space->end = MAX (data, vp_round_up (tables, unit) / unit);
   /* A device is longer than what is on it. */
   if (!s->file->is_device)
     space->end = MAX (space->end, vp_round_up (size, unit) / unit);
-  for (uint64_t slot = first_slot (s); slot < space->end; slot++)
+  for (uint64_t slot = vmdk_first_slot (s); slot < space->end; slot++)
     if (is_free (s, space, slot))
       add_free (space, slot, 1);
   return true;
@@ -290,12 +293,16 @@ vmdk_release (VmdkSparse *s, uint64_t offset, uint64_t length)
 {
   uint64_t unit = s->facts.grain_size;
   uint64_t last = vp_round_up (offset + length, unit) / unit;
-  for (uint64_t slot = MAX (offset / unit, first_slot (s));
-       s->space && slot < last; slot++) {
-    if (vp_cluster_set_meets (s->space->shared, slot, 1) ||
-        vmdk_meets_metadata (s, slot * s->grain_sectors, s->grain_sectors))
+  uint64_t from = MAX (offset / unit, vmdk_first_slot (s));
+  for (uint64_t slot = from; s->space && slot < last; slot++) {
+    if (!vp_cluster_set_meets (s->space->shared, slot, 1) &&
+        !vmdk_meets_metadata (s, slot * s->grain_sectors, s->grain_sectors)) {
+      add_free (s->space, slot, 1);
       continue;
-    add_free (s->space, slot, 1);
-    vp_file_discard (s->file, slot * unit, unit);
+    }
+    vp_file_discard (s->file, from * unit, (slot - from) * unit);
+    from = slot + 1;
   }
+  if (s->space && from < last)
+    vp_file_discard (s->file, from * unit, (last - from) * unit);
 }
