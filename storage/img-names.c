@@ -383,7 +383,8 @@ take_format_words (Words *words, const char *prefix, const char *format,
            take_size (words, prefix, "size", &options->has_size, &options->size,
                       error);
   bool is_luks = strcmp (format, "luks") == 0;
-  if (strcmp (format, "qcow2") != 0 && !is_luks)
+  bool is_qcow = strcmp (format, "qcow") == 0;
+  if (strcmp (format, "qcow2") != 0 && !is_luks && !is_qcow)
     return true;
   const char *secret =
       take (words, prefix, is_luks ? "key-secret" : "encrypt.key-secret");
@@ -393,6 +394,8 @@ take_format_words (Words *words, const char *prefix, const char *format,
   if (is_luks)
     return true;
   options->encrypt_format = take (words, prefix, "encrypt.format");
+  if (is_qcow)
+    return true;
   g_autofree char *data = g_strconcat (prefix, "data-file.", NULL);
   if (!take_tuning (words, prefix, qcow2_tuning, error) ||
       !open_protocol (words, data, options->flags, &node->data_file, error))

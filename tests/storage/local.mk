@@ -321,3 +321,7 @@ JUDGED_TESTS += tests/storage/img-vdi.sh
 # Every verb on every format.
 dist_check_SCRIPTS += tests/storage/img-verbs-any.sh
 JUDGED_TESTS += tests/storage/img-verbs-any.sh
+
+# qcow's first version.
+dist_check_SCRIPTS += tests/storage/img-qcow.sh
+JUDGED_TESTS += tests/storage/img-qcow.sh
