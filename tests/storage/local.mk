@@ -325,3 +325,11 @@ JUDGED_TESTS += tests/storage/img-verbs-any.sh
 # qcow's first version.
 dist_check_SCRIPTS += tests/storage/img-qcow.sh
 JUDGED_TESTS += tests/storage/img-qcow.sh
+dist_check_SCRIPTS += tests/storage/img-luks.sh
+LONG_TESTS += tests/storage/img-luks.sh
+JUDGED_TESTS += tests/storage/img-luks.sh
+
+check_PROGRAMS += tests/storage/test-luks-format
+TESTS += tests/storage/test-luks-format
+tests_storage_test_luks_format_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_luks_format_LDADD = $(engine_ldadd)
