@@ -154,5 +154,4 @@ libvprov_image_la_SOURCES += storage/qcow-link.c storage/qcow-map.c
 libvprov_image_la_SOURCES += storage/qcow-repair.c storage/qcow-size.c
 libvprov_image_la_SOURCES += storage/qcow-space.c storage/qcow.c
 libvprov_image_la_SOURCES += storage/qcow.h
-	storage/vmdk-sparse-size.c storage/vmdk-sparse-check.c \
-	storage/vmdk-sparse-repair.c
+libvprov_image_la_SOURCES += storage/vmdk-sparse-repair.c
