@@ -46,6 +46,18 @@ set_gde (VmdkSparse *s, bool copy, uint32_t n, uint32_t sector)
                    copy ? VMDK_ORDER_COPY : VMDK_ORDER_MAP);
 }
 
+/* The file is as long as what its tables name, also before it is written. */
+static bool
+reach (VmdkSparse *s, uint64_t end, GError **error)
+{
+  if (!vp_file_get_size (s->file, &s->file_size, error))
+    return false;
+  if (s->file_size >= end)
+    return true;
+  s->file_size = end;
+  return vp_file_truncate (s->file, end, error);
+}
+
 static bool
 place_table (VmdkSparse *s, bool copy, uint32_t n, uint32_t sector,
              const uint8_t *content, GError **error)
@@ -53,6 +65,8 @@ place_table (VmdkSparse *s, bool copy, uint32_t n, uint32_t sector,
   size_t size = vmdk_gt_size (s);
   if (!vmdk_add_metadata (s, sector, vmdk_gt_sectors (s)))
     return vmdk_corrupt (s, error, "a new grain table would lie upon another");
+  if (!reach (s, (uint64_t) sector * VMDK_SECTOR + size, error))
+    return false;
   uint8_t *gt =
       vp_tables_add (s->tables, (uint64_t) sector * VMDK_SECTOR, size);
   if (content)
