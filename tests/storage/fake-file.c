@@ -151,7 +151,8 @@ put (FakeFile *fake, uint64_t offset, const void *bytes, size_t len,
 {
   if (offset + len > fake->size && !resize (fake, offset + len, error))
     return false;
-  memcpy (fake->bytes + offset, bytes, len);
+  if (len > 0)
+    memcpy (fake->bytes + offset, bytes, len);
   return true;
 }
 

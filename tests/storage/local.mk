@@ -343,3 +343,6 @@ TESTS += tests/storage/test-qcow
 tests_storage_test_qcow_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_qcow_LDADD = $(engine_ldadd)
 LONG_TESTS += tests/storage/test-qcow
+
+dist_check_SCRIPTS += tests/storage/img-cow.sh
+TESTS += tests/storage/img-cow.sh
