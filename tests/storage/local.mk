@@ -346,3 +346,8 @@ LONG_TESTS += tests/storage/test-qcow
 
 dist_check_SCRIPTS += tests/storage/img-cow.sh
 TESTS += tests/storage/img-cow.sh
+check_PROGRAMS += tests/storage/test-hostile-qcow
+TESTS += tests/storage/test-hostile-qcow
+tests_storage_test_hostile_qcow_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_hostile_qcow_LDADD = $(engine_ldadd)
+LONG_TESTS += tests/storage/test-hostile-qcow
