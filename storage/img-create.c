@@ -22,7 +22,7 @@ vp_img_set_options (VpCreateOptions *options, const VpFormat *format,
     return false;
   for (unsigned i = 0; i + 1 < pairs->len; i += 2) {
     const char *name = g_ptr_array_index (pairs, i);
-    if (vp_img_options_of_file (name))
+    if (vp_img_options_of_file (format, name))
       continue;
     if (!vp_create_options_set (options, format, name,
                                 g_ptr_array_index (pairs, i + 1), error))

@@ -20,138 +20,160 @@ typedef struct {
   const char *name;
   Type type;
   const char *otherwise; /* what is said where it is not given; NULL: nothing */
-  bool of_file;          /* ... that holds the image; with its help */
-  const char *help;
 } Option;
 
 static const Option qcow2_order[] = {
-  { "encryption", SWITCH, NULL, false, NULL },
-  { "encrypt.format", TEXT, NULL, false, NULL },
-  { "encrypt.key-secret", TEXT, NULL, false, NULL },
-  { "encrypt.cipher-alg", TEXT, NULL, false, NULL },
-  { "encrypt.cipher-mode", TEXT, NULL, false, NULL },
-  { "encrypt.ivgen-alg", TEXT, NULL, false, NULL },
-  { "encrypt.ivgen-hash-alg", TEXT, NULL, false, NULL },
-  { "encrypt.hash-alg", TEXT, NULL, false, NULL },
-  { "encrypt.iter-time", NUMBER, NULL, false, NULL },
-  { "cluster_size", SIZE, "65536", false, NULL },
-  { "extended_l2", SWITCH, "off", false, NULL },
-  { "preallocation", TEXT, NULL, false, NULL },
-  { "compression_type", TEXT, "zlib", false, NULL },
-  { "size", SIZE, NULL, false, NULL },
-  { "compat", TEXT, NULL, false, NULL },
-  { "backing_file", TEXT, NULL, false, NULL },
-  { "backing_fmt", TEXT, NULL, false, NULL },
-  { "data_file", TEXT, NULL, false, NULL },
-  { "data_file_raw", SWITCH, NULL, false, NULL },
-  { "lazy_refcounts", SWITCH, "off", false, NULL },
-  { "refcount_bits", NUMBER, "16", false, NULL },
-  { "nocow", SWITCH, NULL, true, "No copy-on-write for the file (btrfs)" },
-  { "extent_size_hint", SIZE, NULL, true,
-    "The file grows by that much (XFS); 0: as the file system likes" },
-  { NULL, TEXT, NULL, false, NULL },
+  { "encryption", SWITCH, NULL },
+  { "encrypt.format", TEXT, NULL },
+  { "encrypt.key-secret", TEXT, NULL },
+  { "encrypt.cipher-alg", TEXT, NULL },
+  { "encrypt.cipher-mode", TEXT, NULL },
+  { "encrypt.ivgen-alg", TEXT, NULL },
+  { "encrypt.ivgen-hash-alg", TEXT, NULL },
+  { "encrypt.hash-alg", TEXT, NULL },
+  { "encrypt.iter-time", NUMBER, NULL },
+  { "cluster_size", SIZE, "65536" },
+  { "extended_l2", SWITCH, "off" },
+  { "preallocation", TEXT, NULL },
+  { "compression_type", TEXT, "zlib" },
+  { "size", SIZE, NULL },
+  { "compat", TEXT, NULL },
+  { "backing_file", TEXT, NULL },
+  { "backing_fmt", TEXT, NULL },
+  { "data_file", TEXT, NULL },
+  { "data_file_raw", SWITCH, NULL },
+  { "lazy_refcounts", SWITCH, "off" },
+  { "refcount_bits", NUMBER, "16" },
+  { NULL, TEXT, NULL },
 };
 
 static const Option raw_order[] = {
-  { "size", SIZE, NULL, false, NULL },
-  { "nocow", SWITCH, NULL, true, "No copy-on-write for the file (btrfs)" },
-  { "preallocation", TEXT, NULL, false, NULL },
-  { "extent_size_hint", SIZE, NULL, true,
-    "The file grows by that much (XFS); 0: as the file system likes" },
-  { NULL, TEXT, NULL, false, NULL },
+  { "size", SIZE, NULL },
+  { NULL, TEXT, NULL },
 };
 
 static const Option luks_order[] = {
-  { "size", SIZE, NULL, false, NULL },
-  { "key-secret", TEXT, NULL, false, NULL },
-  { "cipher-alg", TEXT, NULL, false, NULL },
-  { "cipher-mode", TEXT, NULL, false, NULL },
-  { "ivgen-alg", TEXT, NULL, false, NULL },
-  { "ivgen-hash-alg", TEXT, NULL, false, NULL },
-  { "hash-alg", TEXT, NULL, false, NULL },
-  { "iter-time", NUMBER, NULL, false, NULL },
-  { "preallocation", TEXT, NULL, false, NULL },
-  { "nocow", SWITCH, NULL, true, "No copy-on-write for the file (btrfs)" },
-  { "extent_size_hint", SIZE, NULL, true,
-    "The file grows by that much (XFS); 0: as the file system likes" },
-  { NULL, TEXT, NULL, false, NULL },
+  { "size", SIZE, NULL },       { "key-secret", TEXT, NULL },
+  { "cipher-alg", TEXT, NULL }, { "cipher-mode", TEXT, NULL },
+  { "ivgen-alg", TEXT, NULL },  { "ivgen-hash-alg", TEXT, NULL },
+  { "hash-alg", TEXT, NULL },   { "iter-time", NUMBER, NULL },
+  { NULL, TEXT, NULL },
 };
 
 static const Option vmdk_order[] = {
-  { "size", SIZE, NULL, false, NULL },
-  { "adapter_type", TEXT, NULL, false, NULL },
-  { "backing_file", TEXT, NULL, false, NULL },
-  { "backing_fmt", TEXT, NULL, false, NULL },
-  { "compat6", SWITCH, "off", false, NULL },
-  { "hwversion", TEXT, "undefined", false, NULL },
-  { "toolsversion", TEXT, NULL, false, NULL },
-  { "subformat", TEXT, NULL, false, NULL },
-  { "extent_size", SIZE, NULL, false, NULL },
-  { "zeroed_grain", SWITCH, NULL, false, NULL },
-  { "nocow", SWITCH, NULL, true, "No copy-on-write for the file (btrfs)" },
-  { "preallocation", TEXT, NULL, false, NULL },
-  { "extent_size_hint", SIZE, NULL, true,
-    "The file grows by that much (XFS); 0: as the file system likes" },
-  { NULL, TEXT, NULL, false, NULL },
+  { "size", SIZE, NULL },         { "adapter_type", TEXT, NULL },
+  { "backing_file", TEXT, NULL }, { "backing_fmt", TEXT, NULL },
+  { "compat6", SWITCH, "off" },   { "hwversion", TEXT, "undefined" },
+  { "toolsversion", TEXT, NULL }, { "subformat", TEXT, NULL },
+  { "extent_size", SIZE, NULL },  { "zeroed_grain", SWITCH, NULL },
+  { NULL, TEXT, NULL },
 };
 
 static const Option vdi_order[] = {
-  { "size", SIZE, NULL, false, NULL },
-  { "static", SWITCH, "off", false, NULL },
-  { "nocow", SWITCH, NULL, true, "No copy-on-write for the file (btrfs)" },
-  { "preallocation", TEXT, NULL, false, NULL },
-  { "extent_size_hint", SIZE, NULL, true,
-    "The file grows by that much (XFS); 0: as the file system likes" },
-  { "cluster_size", SIZE, NULL, false, NULL },
-  { NULL, TEXT, NULL, false, NULL },
+  { "size", SIZE, NULL },
+  { "static", SWITCH, "off" },
+  { "cluster_size", SIZE, NULL },
+  { NULL, TEXT, NULL },
 };
 
 static const Option qcow_order[] = {
-  { "size", SIZE, NULL, false, NULL },
-  { "backing_file", TEXT, NULL, false, NULL },
-  { "backing_fmt", TEXT, NULL, false, NULL },
-  { "cluster_size", SIZE, NULL, false, NULL },
-  { "encryption", SWITCH, NULL, false, NULL },
-  { "encrypt.format", TEXT, NULL, false, NULL },
-  { "encrypt.key-secret", TEXT, NULL, false, NULL },
-  { "nocow", SWITCH, NULL, true, "No copy-on-write for the file (btrfs)" },
-  { "extent_size_hint", SIZE, NULL, true,
-    "The file grows by that much (XFS); 0: as the file system likes" },
-  { NULL, TEXT, NULL, false, NULL },
+  { "size", SIZE, NULL },
+  { "backing_file", TEXT, NULL },
+  { "backing_fmt", TEXT, NULL },
+  { "cluster_size", SIZE, NULL },
+  { "encryption", SWITCH, NULL },
+  { "encrypt.format", TEXT, NULL },
+  { "encrypt.key-secret", TEXT, NULL },
+  { NULL, TEXT, NULL },
 };
 
-static const Option *
-order_of (const VpFormat *format)
+static const Option cow_order[] = {
+  { "size", SIZE, NULL },
+  { "backing_file", TEXT, NULL },
+  { "backing_fmt", TEXT, NULL },
+  { NULL, TEXT, NULL },
+};
+
+/* Of the file that holds the image; behind the format's own, as far as those
+ * do not have them. */
+static const Option file_order[] = {
+  { "nocow", SWITCH, NULL },
+  { "preallocation", TEXT, NULL },
+  { "extent_size_hint", SIZE, NULL },
+  { NULL, TEXT, NULL },
+};
+static const VpOption file_help[] = {
+  { "nocow", "No copy-on-write for the file (btrfs)" },
+  { "preallocation", "off: the format has none" },
+  { "extent_size_hint",
+    "The file grows by that much (XFS); 0: as the file system likes" },
+  { NULL, NULL },
+};
+
+static const struct {
+  const char *format;
+  const Option *order;
+} orders[] = { { "cow", cow_order },    { "luks", luks_order },
+               { "qcow", qcow_order },  { "raw", raw_order },
+               { "vdi", vdi_order },    { "vmdk", vmdk_order },
+               { "qcow2", qcow2_order } };
+
+static const VpOption *
+find_help (const VpOption *options, const char *name)
 {
-  if (strcmp (format->name, "vdi") == 0)
-    return vdi_order;
-  if (strcmp (format->name, "luks") == 0)
-    return luks_order;
-  if (strcmp (format->name, "vmdk") == 0)
-    return vmdk_order;
-  if (strcmp (format->name, "qcow") == 0)
-    return qcow_order;
-  return strcmp (format->name, "raw") == 0 ? raw_order : qcow2_order;
+  for (; options != NULL && options->name != NULL; options++)
+    if (strcmp (options->name, name) == 0)
+      return options;
+  return NULL;
+}
+
+static void
+add_options (GPtrArray *all, const Option *options)
+{
+  for (; options->name != NULL; options++) {
+    bool known = false;
+    for (unsigned i = 0; i < all->len; i++)
+      known = known || strcmp (((const Option *) all->pdata[i])->name,
+                               options->name) == 0;
+    if (!known)
+      g_ptr_array_add (all, (gpointer) options);
+  }
+}
+
+/* Of Option: the format's, in their order, then the file's.  Caller frees. */
+static GPtrArray *
+options_of (const VpFormat *format)
+{
+  GPtrArray *all = g_ptr_array_new ();
+
+  for (size_t i = 0; i < G_N_ELEMENTS (orders); i++)
+    if (strcmp (orders[i].format, format->name) == 0)
+      add_options (all, orders[i].order);
+  add_options (all, file_order);
+  return all;
+}
+
+bool
+vp_img_options_of_file (const VpFormat *format, const char *name)
+{
+  return find_help (file_help, name) != NULL &&
+         find_help (format->options, name) == NULL;
 }
 
 static const Option *
 find (const VpFormat *format, const char *name)
 {
-  const Option *option = order_of (format);
+  g_autoptr (GPtrArray) all = options_of (format);
 
-  while (option->name != NULL && strcmp (option->name, name) != 0)
-    option++;
-  return option->name != NULL ? option : NULL;
-}
-
-/* Does the format itself take it? */
-static bool
-format_takes (const VpFormat *format, const char *name)
-{
-  for (const VpOption *option = format->options; option->name != NULL; option++)
+  for (unsigned i = 0; i < all->len; i++) {
+    const Option *option = g_ptr_array_index (all, i);
     if (strcmp (option->name, name) == 0)
-      return true;
-  return false;
+      return find_help (format->options, name) != NULL ||
+                     vp_img_options_of_file (format, name)
+                 ? option
+                 : NULL;
+  }
+  return NULL;
 }
 
 const char *
@@ -203,7 +225,7 @@ vp_img_options_check (const GPtrArray *pairs, const VpFormat *format,
   for (unsigned i = 0; i + 1 < pairs->len; i += 2) {
     const char *name = g_ptr_array_index (pairs, i);
     const Option *option = find (format, name);
-    if (option == NULL || (!option->of_file && !format_takes (format, name))) {
+    if (option == NULL) {
       g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
                    "Invalid parameter '%s'", name);
       return false;
@@ -211,6 +233,14 @@ vp_img_options_check (const GPtrArray *pairs, const VpFormat *format,
     if (!check_value (name, option->type, g_ptr_array_index (pairs, i + 1),
                       error))
       return false;
+    if (strcmp (name, "preallocation") == 0 &&
+        vp_img_options_of_file (format, name) &&
+        strcmp (g_ptr_array_index (pairs, i + 1), "off") != 0) {
+      g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                   "Unsupported preallocation mode for file format '%s'",
+                   format->name);
+      return false;
+    }
   }
   return true;
 }
@@ -238,13 +268,12 @@ vp_img_options_text (const GPtrArray *pairs, const VpFormat *format,
                      const VpCreateOptions *options)
 {
   g_autofree char *size = g_strdup_printf ("%" PRIu64, options->size);
+  g_autoptr (GPtrArray) all = options_of (format);
   GString *text = g_string_new (NULL);
 
-  for (const Option *option = order_of (format); option->name != NULL;
-       option++) {
+  for (unsigned i = 0; i < all->len; i++) {
+    const Option *option = g_ptr_array_index (all, i);
     const char *value = vp_img_option (pairs, option->name);
-    if (!option->of_file && !format_takes (format, option->name))
-      continue;
     if (strcmp (option->name, "size") == 0)
       value = size;
     else if (strcmp (option->name, "backing_file") == 0)
@@ -281,11 +310,8 @@ by_name (const void *a, const void *b)
 void
 vp_img_options_help (const VpFormat *format, bool with_file)
 {
-  g_autoptr (GPtrArray) sorted = g_ptr_array_new ();
+  g_autoptr (GPtrArray) sorted = options_of (format);
 
-  for (const Option *option = order_of (format); option->name != NULL; option++)
-    if (option->of_file ? with_file : format_takes (format, option->name))
-      g_ptr_array_add (sorted, (gpointer) option);
   qsort (sorted->pdata, sorted->len, sizeof *sorted->pdata, by_name);
 
   if (with_file)
@@ -294,10 +320,11 @@ vp_img_options_help (const VpFormat *format, bool with_file)
     printf ("Supported %s options:\n", format->name);
   for (unsigned i = 0; i < sorted->len; i++) {
     const Option *option = g_ptr_array_index (sorted, i);
-    const VpOption *known = format->options;
-    while (known->name != NULL && strcmp (known->name, option->name) != 0)
-      known++;
-    print_option (option, option->of_file ? option->help : known->help);
+    const VpOption *help = find_help (format->options, option->name);
+    if (help == NULL && with_file)
+      help = find_help (file_help, option->name);
+    if (help != NULL)
+      print_option (option, help->help);
   }
   if (!with_file)
     printf ("\nThe file that holds the image may have options of its own:\n"
@@ -305,12 +332,6 @@ vp_img_options_help (const VpFormat *format, bool with_file)
 }
 
 /* ---- the file ------------------------------------------------------------ */
-
-bool
-vp_img_options_of_file (const char *name)
-{
-  return strcmp (name, "nocow") == 0 || strcmp (name, "extent_size_hint") == 0;
-}
 
 void
 vp_img_options_apply (const GPtrArray *pairs, int fd)

@@ -22,7 +22,7 @@ char *vp_img_options_text (const GPtrArray *pairs, const VpFormat *format,
 void vp_img_options_help (const VpFormat *format, bool with_file);
 
 /* Not the format's. */
-bool vp_img_options_of_file (const char *name);
+bool vp_img_options_of_file (const VpFormat *format, const char *name);
 /* Those of the file: nocow, extent_size_hint.  A file system that does not
  * know them does without. */
 void vp_img_options_apply (const GPtrArray *pairs, int fd);
