@@ -49,6 +49,17 @@ luks_corrupt (const VpLuks *luks, GError **error, const char *format, ...)
   return false;
 }
 
+/* A whole file that is something else has no header to speak of. */
+static bool
+not_luks (const VpLuks *luks, GError **error)
+{
+  if (luks->offset > 0)
+    return luks_corrupt (luks, error, "Volume is not in LUKS format");
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+               "%s: Volume is not in LUKS format", luks->file->name);
+  return false;
+}
+
 size_t
 luks_material_len (size_t key_len)
 {
@@ -261,6 +272,10 @@ luks_load (VpFile *file, uint64_t offset, uint64_t length, GError **error)
   g_autoptr (VpLuks) luks = g_new0 (VpLuks, 1);
   luks->file = vp_file_ref (file);
   luks->offset = offset;
+  if (length < sizeof bytes && offset == 0) {
+    (void) not_luks (luks, error);
+    return NULL;
+  }
   if (length < sizeof bytes) {
     (void) luks_corrupt (luks, error, "there is no room for it");
     return NULL;
@@ -268,7 +283,7 @@ luks_load (VpFile *file, uint64_t offset, uint64_t length, GError **error)
   if (!vp_file_read (file, offset, bytes, sizeof bytes, error))
     return NULL;
   if (memcmp (bytes, magic, 6) != 0) {
-    (void) luks_corrupt (luks, error, "Volume is not in LUKS format");
+    (void) not_luks (luks, error);
     return NULL;
   }
   if (memcmp (bytes + 6, magic + 6, 2) != 0) {
