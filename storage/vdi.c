@@ -157,9 +157,8 @@ vdi_map (gpointer state, uint64_t offset, uint64_t length, VpRun *ret_run,
     return false;
   length = MIN (length, n * vdi->block_size - skip);
   if (entry >= VDI_ZERO) {
-    *ret_run =
-        (VpRun){ .kind = entry == VDI_ZERO ? VP_RUN_ZERO : VP_RUN_UNALLOCATED,
-                 .length = length };
+    /* There is never anything below, so that both are zeros. */
+    *ret_run = (VpRun){ .kind = VP_RUN_ZERO, .length = length };
     return true;
   }
   uint64_t at = vdi_slot_offset (vdi, entry) + skip;
