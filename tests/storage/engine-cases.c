@@ -205,6 +205,14 @@ open_to_check (VpFile *file, const char *format_name, VpImageFlags flags)
   return image;
 }
 
+bool
+case_qemu_reads (const EngineCase *c)
+{
+  if (case_is_encrypted (c) || strstr (c->options, "data_file"))
+    return false;
+  return case_is (c, "qcow") || !(c->lacks & CASE_NO_JUDGE);
+}
+
 static void
 run_check (VpFile *file, const char *format, VpRepair repair,
            VpCheckResult *result)

@@ -150,10 +150,8 @@ test_differential (gconstpointer data)
   unsigned rounds = getenv ("VP_TEST_SEED") ? 1 : test_rounds (1, 200);
   unsigned broken = 0;
   Tally tally = { 0 };
-  if (case_is (c, "raw") || c->lacks & CASE_NO_JUDGE || case_is_encrypted (c) ||
-      (only && strcmp (only, c->name) != 0))
-    return;
-  if (judge_is_missing ())
+  if (case_is (c, "raw") || !case_qemu_reads (c) ||
+      (only && strcmp (only, c->name) != 0) || judge_is_missing ())
     return;
   FuzzSeed *seed = fuzz_seed_new (c);
   uint64_t number = test_seed ();

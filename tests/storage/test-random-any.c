@@ -28,6 +28,7 @@ typedef struct {
   VpImage *image; /* NULL while programs are at work */
   ByteModel *model;
   bool backed;
+  bool theirs; /* qemu-io has written to it */
   GString *story;
 } Life;
 
@@ -110,7 +111,8 @@ draw_range (Life *life, uint64_t *ret_length)
   /* Half of the time near the beginning, so that ranges meet. */
   uint64_t offset = below (life, below (life, 2) ? size : MIN (size, 1 << 20));
   offset -= offset % grain;
-  uint64_t length = MAX (below (life, MAX_PIECE) / grain * grain, grain);
+  uint64_t length = below (life, MAX_PIECE) / grain * grain;
+  length = MAX (length, grain);
   *ret_length = MIN (length, size - offset);
   return offset;
 }
@@ -226,6 +228,7 @@ do_their_write (Life *life)
                          life->disk, NULL };
   close_image (life);
   must_run (life, argv);
+  life->theirs = true;
   g_autofree uint8_t *bytes = g_malloc (length);
   memset (bytes, zero ? 0 : 7, length);
   byte_model_write (life->model, offset, bytes, length);
@@ -357,8 +360,10 @@ judge_check (Life *life)
     fail (life, "check", error->message);
   for (guint i = 0; i < MIN (result.messages->len, 10); i++)
     tell (life, "%s\n", (char *) g_ptr_array_index (result.messages, i));
+  /* QEMU leaks a packed cluster of qcow when it writes another. */
+  bool leaky = life->c->leaky || (life->theirs && case_is (life->c, "qcow"));
   if (result.corruptions + result.check_errors > 0 ||
-      (result.leaks > 0 && !life->c->leaky))
+      (result.leaks > 0 && !leaky))
     fail (life, "check", "is not clean");
   g_clear_pointer (&image, vp_image_free);
   /* It has no check for that one. */
@@ -405,8 +410,8 @@ test_lives (gconstpointer data)
   unsigned rounds = given                     ? (unsigned) atoi (given)
                     : getenv ("VP_TEST_SEED") ? 1
                                               : test_rounds (1, 40);
-  if (case_is (c, "qcow2") || case_is (c, "raw") || case_is_encrypted (c) ||
-      c->lacks & CASE_NO_JUDGE || judge_is_missing ())
+  if (case_is (c, "qcow2") || case_is (c, "raw") || !case_qemu_reads (c) ||
+      judge_is_missing ())
     return;
   uint64_t seed = test_seed ();
   for (unsigned i = 0; i < rounds; i++)
