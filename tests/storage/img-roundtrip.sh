@@ -100,11 +100,12 @@ can_pack () {
 
 # hop FROM FROM_FORMAT TO: into a case that is drawn
 hop () {
-  local from=$1 from_format=$2 to=$3 by=$img
+  local from=$1 from_format=$2 to=$3 by=$img pack
   draw_case
   set -- -f "$from_format" -O "$format"
   [ -n "$options" ] && set -- "$@" -o "$options"
-  below 2 && [ $drawn = 0 ] && can_pack "$case_name" && set -- "$@" -c
+  below 2
+  if [ $drawn = 0 ] && can_pack "$case_name"; then pack=-c; else pack=; fi
   below 4
   case $drawn in 0) set -- "$@" -S 0 ;; 1) set -- "$@" -S 64k ;; esac
   below 3
@@ -112,8 +113,10 @@ hop () {
   below 4
   if [ $drawn = 0 ] && [ "$format" != cow ] && [ "$from_format" != cow ]; then
     by=qemu-img
+    # It cannot pack the last cluster of a qcow where that is short.
+    [ "$format" = qcow ] && pack=
   fi
-  step "$by" convert "$@" "$from" "$to" && judge "$to"
+  step "$by" convert ${pack:+"$pack"} "$@" "$from" "$to" && judge "$to"
 }
 
 judge () {
