@@ -73,6 +73,8 @@ make_plan (const VpCreateOptions *options, Plan *plan, GError **error)
   uint64_t end = QCOW_HEADER_LEN;
   *h = (QcowHeader){ .magic = QCOW_MAGIC, .version = 1 };
   h->size = vp_round_up (options->size, SECTOR);
+  if (options->preallocation != VP_PREALLOCATION_OFF)
+    return usage (error, "The format qcow has no preallocation");
   if (h->size == 0)
     return usage (error, "Image size is too small, cannot be zero length");
   if (!plan_geometry (options, plan, error) ||

@@ -26,6 +26,7 @@ expect 1 "Unsupported encryption format" create -f qcow \
   -o encrypt.format=luks,encrypt.key-secret=k none.qcow 1M
 expect 1 "'encrypt.key-secret' is required" create -f qcow -o encryption=on none.qcow 1M
 expect 1 "Invalid parameter 'compat'" create -f qcow -o compat=1.1 none.qcow 1M
+expect 1 "Unsupported preallocation mode" create -f qcow -o preallocation=full none.qcow 1M
 [ ! -e none.qcow ]
 ok $? "no image is left of that"
 silent convert -f raw -O qcow mix.raw a.qcow
