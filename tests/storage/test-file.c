@@ -371,7 +371,7 @@ test_probe (void)
 {
   assert_probe (0, "", 0, "raw", 0);
   assert_probe (0, "QFI\xfb\0\0\0\3", 8, "qcow2", 0);
-  assert_probe (0, "QFI\xfb\0\0\0\1", 8, NULL, VP_IMAGE_ERROR_UNSUPPORTED);
+  assert_probe (0, "QFI\xfb\0\0\0\1", 8, "qcow", 0);
   assert_probe (0, "KDMV", 4, "vmdk", 0);
   assert_probe (0, "# made by hand\n \r\nversion=1\n", 28, "vmdk", 0);
   assert_probe (0, "# made by hand\nversion=4\n", 25, "raw", 0);
