@@ -68,7 +68,7 @@ test_length (void)
     put (cut, 104, UINT32_MAX);
     expect_failure (cut, flags[i], VP_IMAGE_ERROR_CORRUPT, "past the end");
     ASSERT_OK (vp_file_truncate (cut, 591, &error));
-    expect_failure (cut, flags[i], VP_IMAGE_ERROR_CORRUPT, "no room");
+    expect_failure (cut, flags[i], VP_IMAGE_ERROR_CORRUPT, "not in LUKS");
     put (cut, 6, 0x00020000);
     ASSERT_OK (vp_file_truncate (cut, 65536, &error));
     expect_failure (cut, flags[i], VP_IMAGE_ERROR_UNSUPPORTED,
