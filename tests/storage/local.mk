@@ -351,3 +351,6 @@ TESTS += tests/storage/test-hostile-qcow
 tests_storage_test_hostile_qcow_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_hostile_qcow_LDADD = $(engine_ldadd)
 LONG_TESTS += tests/storage/test-hostile-qcow
+# streamOptimized, as others see it.
+dist_check_SCRIPTS += tests/storage/img-stream.sh
+JUDGED_TESTS += tests/storage/img-stream.sh
