@@ -22,7 +22,7 @@ _vprov_img ()
       --preallocation) words='off metadata falloc full' ;;
     esac
   elif [[ $before == -f || $before == -F || $before == -O ]]; then
-    words='raw qcow2'
+    words=$(vprov-img --help 2> /dev/null | sed -n 's/^Supported formats: //p')
   elif [[ $before == -r && $verb == check ]]; then
     words='leaks all'
   elif [[ $before == -[tT] ]]; then

@@ -58,7 +58,7 @@ while read -r verb; do
 done < verbs
 
 # What -o takes.
-for format in qcow2 qcow raw; do
+for format in qcow2 raw qcow vdi vmdk luks; do
   qemu-img create -f $format -o help x | sed -n 's/^ *\([a-z_.0-9-]*\)=.*/\1/p' |
     sort -u > options
   "$img" create -f $format -o help x > ours 2> why

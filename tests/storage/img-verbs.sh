@@ -273,7 +273,9 @@ if command -v bash > /dev/null; then
   if [ -n "$VP_SRCDIR" ]; then
     [ "$(words_for vprov-img chec)" = "check checksum" ] &&
       words_for vprov-img info -- | grep -q -e "--backing-chain.*--header" &&
-      [ "$(words_for vprov-img create -f '')" = "raw qcow2" ]
+      [ "$(words_for vprov-img create -f '')" = \
+        "$("$img" --help | sed -n 's/^Supported formats: //p')" ] &&
+      [ "$(words_for vprov-img create -f lu)" = luks ]
     ok $? "completion offers verbs, options and formats"
   fi
 fi
