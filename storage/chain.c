@@ -450,6 +450,8 @@ static bool
 check_options (const VpFormat *format, const VpCreateOptions *options,
                GError **error)
 {
+  if (!vp_formats_can_create (format, error))
+    return false;
   if (options->size > VP_MAX_VIRTUAL_SIZE) {
     g_set_error_literal (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
                          "an image cannot be that large");

@@ -10,8 +10,10 @@
 #include "storage/error.h"
 
 static const VpFormat *const formats[] = {
-  &vp_format_raw,  &vp_format_qcow, &vp_format_qcow2, &vp_format_cow,
-  &vp_format_luks, &vp_format_vmdk, &vp_format_vdi,   NULL,
+  &vp_format_raw, &vp_format_qcow, &vp_format_qcow2,
+  &vp_format_cow, &vp_format_luks, &vp_format_vmdk,
+  &vp_format_vdi, &vp_format_vpc,  &vp_format_vhdx,
+  NULL,
 };
 
 const VpFormat *const *
@@ -29,6 +31,17 @@ vp_formats_find (const char *name, GError **error)
   g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNKNOWN_FORMAT,
                "Unknown driver '%s'", name);
   return NULL;
+}
+
+bool
+vp_formats_can_create (const VpFormat *format, GError **error)
+{
+  if (format->create)
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+               "Format driver '%s' does not support image creation",
+               format->name);
+  return false;
 }
 
 /* ---- options as text ---------------------------------------------------- */

@@ -12,11 +12,17 @@ extern const VpFormat vp_format_cow;
 extern const VpFormat vp_format_luks;
 extern const VpFormat vp_format_vmdk;
 extern const VpFormat vp_format_vdi;
+extern const VpFormat vp_format_vpc;
+extern const VpFormat vp_format_vhdx;
 
 /* NULL-terminated. */
 const VpFormat *const *vp_formats_all (void);
 /* VP_IMAGE_ERROR_UNKNOWN_FORMAT. */
 const VpFormat *vp_formats_find (const char *name, GError **error);
+
+/* VP_IMAGE_ERROR_UNSUPPORTED where it is only read. */
+bool vp_formats_can_create (const VpFormat *format,
+                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
 /* "cluster_size", "64K" in qemu-img's spelling.  Text values are kept in
  * options and must outlive it.  VP_IMAGE_ERROR_USAGE where the format has no

@@ -191,7 +191,7 @@ help (const VpImgConvert *convert, bool with_file)
   g_autoptr (GError) error = NULL;
   const VpFormat *format = vp_formats_find (convert->target_format, &error);
 
-  if (format == NULL)
+  if (format == NULL || !vp_formats_can_create (format, &error))
     return vp_img_fail (error, 1);
   vp_img_options_help (format, with_file);
   return 0;

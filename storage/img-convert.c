@@ -342,6 +342,7 @@ static int
 run_convert (int argc, char **argv)
 {
   g_auto (VpImgConvert) convert = { 0 };
+  g_autoptr (GError) error = NULL;
   int status = vp_img_convert_parse (&convert, argc, argv);
 
   if (status >= 0)
@@ -351,6 +352,8 @@ run_convert (int argc, char **argv)
     vp_img_complain ("Unknown file format '%s'", convert.target_format);
     return 1;
   }
+  if (!convert.no_create && !vp_formats_can_create (format, &error))
+    return vp_img_fail (error, 1);
   return convert_sources (&convert, format);
 }
 

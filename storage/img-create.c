@@ -254,6 +254,8 @@ create (Arguments *arguments, GError **error)
                  "Unknown file format '%s'", arguments->format);
     return false;
   }
+  if (!vp_formats_can_create (format, error))
+    return false;
   if (!vp_img_options_check (arguments->pairs, format, error)) {
     if (g_str_has_suffix ((*error)->message, " 2^64"))
       arguments->hint = g_strdup ("Optional suffix k, M, G, T, P or E means "
@@ -308,7 +310,7 @@ parse (int argc, char **argv, Arguments *arguments, int *ret_status)
   if (vp_img_wants_option_help (arguments->pairs)) {
     g_autoptr (GError) error = NULL;
     const VpFormat *format = vp_formats_find (arguments->format, &error);
-    if (format == NULL)
+    if (format == NULL || !vp_formats_can_create (format, &error))
       *ret_status = vp_img_fail (error, 1);
     else {
       vp_img_options_help (format, optind < argc);

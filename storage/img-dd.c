@@ -161,6 +161,8 @@ run_dd (int argc, char **argv)
     vp_img_complain ("Unknown file format");
     return 1;
   }
+  if (!vp_formats_can_create (format, &error))
+    return vp_img_fail (error, 1);
   return make (&arguments, format, source);
 }
 

@@ -155,3 +155,9 @@ libvprov_image_la_SOURCES += storage/qcow-repair.c storage/qcow-size.c
 libvprov_image_la_SOURCES += storage/qcow-space.c storage/qcow.c
 libvprov_image_la_SOURCES += storage/qcow.h
 libvprov_image_la_SOURCES += storage/vmdk-sparse-repair.c
+	storage/vmdk-sparse-size.c storage/vmdk-sparse-check.c \
+	storage/vmdk-sparse-repair.c
+
+# Read only: VHD and VHDX.
+libvprov_image_la_SOURCES += storage/crc32c.c storage/crc32c.h \
+	storage/vhdx-header.c storage/vhdx.c storage/vhdx.h storage/vpc.c

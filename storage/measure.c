@@ -91,6 +91,12 @@ vp_measure_image (const VpFormat *format, const VpCreateOptions *options,
   VpFootprint print = { .unit = 512 };
   uint64_t total, used = 0;
 
+  if (!format->create) {
+    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+                 "Block driver '%s' does not support size measurement",
+                 format->name);
+    return false;
+  }
   if (source)
     wanted.size = vp_image_get_size (source);
   if (wanted.size > VP_MAX_VIRTUAL_SIZE)

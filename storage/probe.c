@@ -37,9 +37,8 @@ typedef struct {
 } Foreign;
 
 static const Foreign foreigners[] = {
-  { "vpc", false, 0, "conectix", 8 },
-  { "vpc", true, 512, "conectix", 8 },
-  { "vhdx", false, 0, "vhdxfile", 8 },
+  { "vpc", true, 512, "conectix", 8,
+    "ends as a fixed VHD does: say -f vpc, or -f raw" },
   { "qed", false, 0, "QED\0", 4 },
   { "parallels", false, 0, "WithoutFreeSpace", 16 },
   { "parallels", false, 0, "WithouFreSpacExt", 16 },
@@ -127,8 +126,9 @@ find_foreign (const Look *look, const char *known, const Foreign **ret_found,
     if (!foreign_matches (foreign, look->head, look->head_len, look->tail,
                           look->tail_len))
       continue;
-    if (known && strcmp (known, foreign->name) != 0 &&
-        !ambiguous (look->file, known, foreign->name, error))
+    if (known && strcmp (known, foreign->name) == 0)
+      continue;
+    if (known && !ambiguous (look->file, known, foreign->name, error))
       return false;
     *ret_found = foreign;
     known = foreign->name;
