@@ -63,8 +63,13 @@ vp_img_show_header (const VpImgAccess *access, const char *filename,
                     const char *format_name, VpImgOutput output)
 {
   g_autoptr (GError) error = NULL;
+
+  if (access->image_opts || g_str_has_prefix (filename, "json:"))
+    return vp_img_misuse ("--header takes the path of a file");
+  const char *path =
+      g_str_has_prefix (filename, "file:") ? filename + 5 : filename;
   g_autoptr (VpFile) file = vp_file_open (
-      filename, access->no_lock ? VP_FILE_NO_LOCK : VP_FILE_READ_ONLY, &error);
+      path, access->no_lock ? VP_FILE_NO_LOCK : VP_FILE_READ_ONLY, &error);
 
   if (file == NULL)
     return vp_img_fail_open (filename, error, 1);

@@ -133,6 +133,9 @@ expect 0 "" bench -w -c 4 -s 1M -f qcow2 d.qcow2
 silent resize -q --shrink d.qcow2 1M
 [ "$(stat -c %s guest.data)" = 1048576 ]; ok $? "a data file shrinks with its image"
 expect 0 "virtual size: 0 B (0 bytes)" info /dev/null
+expect 0 "magic" info --header file:b.qcow2
+expect 1 "--header takes the path of a file" info --header --image-opts \
+  driver=qcow2,file.filename=b.qcow2
 expect 1 "to be a regular file" info --safe -f raw /dev/null
 expect 0 "(20971520 bytes)" info b.qcow2
 
