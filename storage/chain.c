@@ -125,12 +125,11 @@ layer_has (VpImage *layer, VpFile *file)
   return false;
 }
 
-/* A chain ends, and no file is in it twice. */
+/* No file is in a chain twice. */
 static bool
-check_link (VpImage *top, VpFile *file, GError **error)
+check_new (VpImage *top, VpFile *file, GError **error)
 {
-  unsigned depth = 1;
-  for (VpImage *layer = top; layer; layer = layer->backing, depth++)
+  for (VpImage *layer = top; layer; layer = layer->backing)
     if (layer_has (layer, file)) {
       g_set_error (
           error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
@@ -139,13 +138,23 @@ check_link (VpImage *top, VpFile *file, GError **error)
           file->name);
       return false;
     }
+  return true;
+}
+
+/* ... and it ends. */
+static bool
+check_link (VpImage *top, VpFile *file, GError **error)
+{
+  unsigned depth = 1;
+  for (VpImage *layer = top; layer; layer = layer->backing)
+    depth++;
   if (depth > VP_MAX_CHAIN_DEPTH) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
                  "%s: more than %d files in a chain", top->file->name,
                  VP_MAX_CHAIN_DEPTH);
     return false;
   }
-  return true;
+  return check_new (top, file, error);
 }
 
 static VpFile *
@@ -208,7 +217,7 @@ attach_data (VpImage *top, VpImage *layer, const VpOpenOptions *options,
     g_prefix_error (error, "Could not open data file: ");
     return false;
   }
-  if (!check_link (top, file, error))
+  if (!check_new (top, file, error))
     return false;
   layer->format->set_data_file (layer->state, file);
   layer->data_file = g_steal_pointer (&file);
@@ -239,7 +248,7 @@ attach_parts (VpImage *top, VpImage *layer, VpOpener *opener, GError **error)
       g_prefix_error (error, "Could not open extent: ");
       return false;
     }
-    if (!check_link (top, file, error) ||
+    if (!check_new (top, file, error) ||
         !format->set_part (layer->state, i, file, error))
       return false;
     g_ptr_array_add (layer->parts, g_steal_pointer (&file));
@@ -272,7 +281,7 @@ open_below (VpImage *top, VpImage *layer, const VpClaim *claim,
 }
 
 /* Its backing image must hold what it held when layer was made over it; a
- * layer that is just being made takes it as it is. */
+ * layer that is just being made, or does not know, takes it as it is. */
 static bool
 check_content (VpImage *layer, GError **error)
 {
@@ -280,15 +289,18 @@ check_content (VpImage *layer, GError **error)
   if (!format->backing_id || layer->backing->format != format)
     return true;
   uint32_t id = format->content_id (layer->backing->state);
-  if (id == format->backing_id (layer->state))
+  uint32_t held = format->backing_id (layer->state);
+  if (id == held)
     return true;
-  if (layer->flags & VP_IMAGE_UNORDERED)
+  if (layer->flags & VP_IMAGE_WRITABLE &&
+      (held == 0 || layer->flags & VP_IMAGE_UNORDERED))
     return format->set_backing_id (layer->state, id, error);
+  if (held == 0)
+    return true;
   g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
                "%s: its backing file '%s' has changed since (content id %08x, "
-               "not %08x)",
-               layer->file->name, layer->backing->file->name, id,
-               format->backing_id (layer->state));
+               "not %08x); rebase -u takes it as it is",
+               layer->file->name, layer->backing->file->name, id, held);
   return false;
 }
 

@@ -83,6 +83,20 @@ wait (VpPace *pace, uint64_t bytes, uint64_t done, uint64_t size,
   return true;
 }
 
+/* The image is over the base as it is now: both read the same there. */
+static bool
+follow_base (VpImage *image, VpImage *base, GError **error)
+{
+  const VpFormat *format = image->format;
+
+  if (!format->set_backing_id || base->format != format ||
+      !(image->flags & VP_IMAGE_WRITABLE) ||
+      (image->backing && image->backing != base))
+    return true;
+  return format->set_backing_id (image->state, format->content_id (base->state),
+                                 error);
+}
+
 bool
 vp_commit_image (VpImage *image, VpImage *base, uint64_t rate,
                  const VpProgress *progress, GError **error)
@@ -103,7 +117,7 @@ vp_commit_image (VpImage *image, VpImage *base, uint64_t rate,
       return false;
     done += step;
   }
-  return vp_image_flush (base, error) &&
+  return vp_image_flush (base, error) && follow_base (image, base, error) &&
          vp_progress_update (progress, size, size, error);
 }
 

@@ -322,10 +322,12 @@ struct VpFormat {
    * that the backing image had when this one was made over it: the chain
    * refuses a backing image of the same format that has another.
    * set_backing_id: what the backing image holds now is what is meant; lasts
-   * when it returns.  All or none. */
+   * when it returns.  expect_backing_id: what the backing image holds that
+   * the next set_backing names.  All or none. */
   uint32_t (*content_id) (gpointer state);
   uint32_t (*backing_id) (gpointer state);
   bool (*set_backing_id) (gpointer state, uint32_t id, GError **error);
+  void (*expect_backing_id) (gpointer state, uint32_t id);
 
   /* Are guest bytes in a file of their own?  ret_name: as the image has it,
    * borrowed, or NULL.  Until set_data_file, which takes its own reference,

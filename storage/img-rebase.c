@@ -153,6 +153,28 @@ rebase (const Arguments *arguments, VpImage *image, VpOpener *opener)
   return ok ? 0 : fail_change (arguments, error->message);
 }
 
+/* The name alone.  An image that says what its backing file held must look. */
+static int
+rebase_unsafe (const Arguments *arguments, VpImage *image, VpOpener *opener)
+{
+  g_autoptr (VpImage) base = NULL;
+  g_autoptr (GError) error = NULL;
+
+  if (arguments->base != NULL &&
+      vp_image_get_format (image)->expect_backing_id != NULL) {
+    base = open_base (arguments, image, opener, &error);
+    if (base == NULL)
+      return vp_img_fail_open_as ("new backing file ", arguments->base, error,
+                                  1);
+    vp_image_expect_backing (image, base);
+  }
+  if (vp_image_set_backing (
+          image, arguments->base,
+          arguments->base != NULL ? arguments->base_format : NULL, &error))
+    return 0;
+  return fail_change (arguments, error->message);
+}
+
 static int
 run_rebase (int argc, char **argv)
 {
@@ -171,14 +193,8 @@ run_rebase (int argc, char **argv)
   vp_image_add_caching (vp_image_get_backing (image), arguments.base_caching);
   if ((status = check_arguments (&arguments, image)) >= 0)
     return status;
-  if (!arguments.unsafe)
-    status = rebase (&arguments, image, &opener);
-  else if (vp_image_set_backing (
-               image, arguments.base,
-               arguments.base != NULL ? arguments.base_format : NULL, &error))
-    status = 0;
-  else
-    status = fail_change (&arguments, error->message);
+  status = arguments.unsafe ? rebase_unsafe (&arguments, image, &opener)
+                            : rebase (&arguments, image, &opener);
   if (status != 0)
     return status;
   if (!vp_image_close (g_steal_pointer (&image), &error))

@@ -33,6 +33,15 @@ vp_image_set_backing (VpImage *image, const char *name, const char *format,
          image->format->set_backing (image->state, name, format, error);
 }
 
+void
+vp_image_expect_backing (VpImage *image, VpImage *below)
+{
+  const VpFormat *format = image->format;
+
+  if (below && format->expect_backing_id && below->format == format)
+    format->expect_backing_id (image->state, format->content_id (below->state));
+}
+
 typedef struct {
   VpImage *image, *below; /* below: the new backing image, or NULL */
   uint64_t unit;
@@ -210,6 +219,7 @@ vp_rebase_image (VpImage *image, const VpRebase *to, const VpProgress *progress,
       return false;
     done += step;
   }
+  vp_image_expect_backing (image, to->backing);
   return vp_image_set_backing (image, to->name, to->format, error) &&
          vp_progress_update (progress, size, size, error);
 }

@@ -20,6 +20,10 @@
 bool vp_image_set_backing (VpImage *image, const char *name, const char *format,
                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* below is what the next name stands for, for images that say what it holds.
+ * NULL is fine. */
+void vp_image_expect_backing (VpImage *image, VpImage *below);
+
 typedef struct {
   const char *name, *format; /* NULL: no backing file */
   VpImage *backing;          /* what the name stands for, open; or NULL */

@@ -412,12 +412,12 @@ judge_by_qemu (World *w, VpFile *file, const char *what)
   judge_remove (folder);
 }
 
-/* Those that it can check, in one file. */
+/* Those that it can check, in one file and without a key. */
 static bool
 qemu_knows (const World *w)
 {
   return w->c->checks && !(w->c->lacks & CASE_NO_JUDGE) &&
-         !fake_file_joined (w->file, 0);
+         !case_is_encrypted (w->c) && !fake_file_joined (w->file, 0);
 }
 
 /* Consistent but for leaks, old or new bytes, and in good health again after
