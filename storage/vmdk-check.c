@@ -35,6 +35,28 @@ check_flat (const VmdkExtent *extent, VpRepair repair, VpCheckResult *result,
          vp_file_flush (extent->file, error);
 }
 
+/* The header counts; its text is behind after a cut while it grew. */
+static bool
+check_text (Vmdk *vmdk, VpRepair repair, VpCheckResult *result, GError **error)
+{
+  if (vmdk->text_room == 0 || vmdk->descriptor->size == vmdk->size)
+    return true;
+  vp_check_result_note (result,
+                        "%s %s: the descriptor says %" PRIu64
+                        " bytes, the header %" PRIu64,
+                        repair == VP_REPAIR_NOTHING ? "Leaked" : "Repairing",
+                        vmdk->file->name, vmdk->descriptor->size, vmdk->size);
+  if (repair == VP_REPAIR_NOTHING) {
+    result->leaks++;
+    return true;
+  }
+  result->leaks_fixed++;
+  g_autofree char *text =
+      vmdk_descriptor_with_length (vmdk->descriptor, 0, vmdk->size);
+  return vmdk_replace_text (vmdk, text, error) &&
+         vp_file_flush (vmdk->file, error);
+}
+
 bool
 vmdk_check (gpointer state, VpRepair repair, const VpProgress *progress,
             VpCheckResult *result, GError **error)
@@ -51,8 +73,11 @@ vmdk_check (gpointer state, VpRepair repair, const VpProgress *progress,
                    "%s: its extents are not opened", vmdk->file->name);
       return false;
     }
-    if (!check_flat (extent, repair, result, error))
+    if (extent->sparse ? !vmdk_sparse_check (extent->sparse, repair, progress,
+                                             result, error)
+                       : !check_flat (extent, repair, result, error))
       return false;
   }
-  return vp_progress_update (progress, vmdk->size, vmdk->size, error);
+  return check_text (vmdk, repair, result, error) &&
+         vp_progress_update (progress, vmdk->size, vmdk->size, error);
 }

@@ -18,6 +18,7 @@
 
 #define DEFAULT_EXTENT (UINT64_C (2) << 30)
 #define EXTENT_UNIT    65536u
+#define TEXT_ROOM      (20u * VMDK_SECTOR) /* in a sparse file, as QEMU's */
 #define DEFAULT_HW     "4"
 #define COMPAT6_HW     "6"
 #define DEFAULT_TOOLS  "2147483647"
@@ -141,6 +142,10 @@ vmdk_check_create (const VpCreateOptions *options, GError **error)
     return usage (error, "Flat image can't enable zeroed grain");
   if (options->preallocation == VP_PREALLOCATION_METADATA)
     return usage (error, "Unsupported preallocation mode: metadata");
+  if (options->preallocation != VP_PREALLOCATION_OFF && !subformat->flat)
+    return usage (error, "only flat images are preallocated");
+  if (subformat->stream && options->zeroed_grain)
+    return usage (error, "streamOptimized has no zeroed grains");
   if (options->extent_size % EXTENT_UNIT)
     return usage (error, "extent_size must be a multiple of 64 KiB");
   if (options->extent_size && !subformat->split)
@@ -211,6 +216,18 @@ make_flat (VpFile *file, uint64_t length, VpPreallocation preallocation,
           vp_file_zero (file, 0, length, false, error));
 }
 
+static bool
+make_extent (VpFile *file, const VpCreateOptions *options,
+             const Subformat *subformat, uint64_t length, GError **error)
+{
+  VmdkSparseOptions sparse = { .capacity = length,
+                               .zeroed_grain = options->zeroed_grain };
+  uint64_t at;
+  return subformat->flat
+             ? make_flat (file, length, options->preallocation, error)
+             : vmdk_sparse_create (file, &sparse, &at, error);
+}
+
 /* ---- the image ---------------------------------------------------------- */
 
 static char *
@@ -254,12 +271,34 @@ create_parts (VpFile *file, const VpCreateOptions *options,
     lines[i].length = length_of (options, subformat, i);
     lines[i].name = name_extent (file->name, subformat, i);
     g_ptr_array_add (names, lines[i].name);
-    if (!make_flat (part, lines[i].length, options->preallocation, error) ||
+    if (!make_extent (part, options, subformat, lines[i].length, error) ||
         !vp_file_flush (part, error))
       return false;
   }
   g_autofree char *text = write_text (file, options, subformat, lines, n);
   return vp_file_write (file, 0, text, strlen (text), error);
+}
+
+/* The text last: without it this is no image. */
+static bool
+create_embedded (VpFile *file, const VpCreateOptions *options,
+                 const Subformat *subformat, GError **error)
+{
+  g_autofree char *name = g_path_get_basename (file->name);
+  VmdkExtentLine line = { .kind = VMDK_SPARSE,
+                          .length = vp_round_up (options->size, VMDK_SECTOR),
+                          .name = name };
+  g_autofree char *text = write_text (file, options, subformat, &line, 1);
+  VmdkSparseOptions sparse = { .capacity = line.length,
+                               .descriptor_size = TEXT_ROOM,
+                               .zeroed_grain = options->zeroed_grain,
+                               .compressed = subformat->stream };
+  uint64_t at;
+  if (strlen (text) > TEXT_ROOM)
+    return usage (error, "the names and words of the descriptor are too long");
+  return vmdk_sparse_create (file, &sparse, &at, error) &&
+         vp_file_flush (file, error) &&
+         vp_file_write (file, at, text, strlen (text), error);
 }
 
 bool
@@ -268,12 +307,9 @@ vmdk_create (VpFile *file, const VpCreateOptions *options, GError **error)
   const Subformat *subformat = find_subformat (options, error);
   if (!subformat || !vmdk_check_create (options, error))
     return false;
-  if (subformat->flat)
-    return create_parts (file, options, subformat, error);
-  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
-               "%s: the subformat %s is not supported", file->name,
-               subformat->name);
-  return false;
+  return subformat->flat || subformat->split
+             ? create_parts (file, options, subformat, error)
+             : create_embedded (file, options, subformat, error);
 }
 
 bool

@@ -46,11 +46,13 @@ last_extent (Vmdk *vmdk, GError **error)
 static bool
 set_length (Vmdk *vmdk, VmdkExtent *last, uint64_t length, GError **error)
 {
-  g_autofree char *text = vmdk_descriptor_with_length (
-      vmdk->descriptor, vmdk->extents->len - 1, length);
-  if (!vmdk_replace_text (vmdk, text, error) ||
-      !vp_file_flush (vmdk->file, error))
-    return false;
+  if (vmdk->descriptor) {
+    g_autofree char *text = vmdk_descriptor_with_length (
+        vmdk->descriptor, vmdk->extents->len - 1, length);
+    if (!vmdk_replace_text (vmdk, text, error) ||
+        !vp_file_flush (vmdk->file, error))
+      return false;
+  }
   vmdk->size = last->start + length;
   last->length = length;
   return true;
@@ -100,8 +102,7 @@ is_split (const Vmdk *vmdk)
 }
 
 bool
-vmdk_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
-             GError **error)
+vmdk_extend (gpointer state, uint64_t size, GError **error)
 {
   Vmdk *vmdk = state;
   VmdkExtent *last = last_extent (vmdk, error);
@@ -112,12 +113,40 @@ vmdk_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
     return true;
   if (is_split (vmdk) && length > SPLIT_MAX)
     return unsupported (vmdk, "its last extent would pass 2 GiB", error);
+  last->touched = true;
+  return vmdk_renew_cid (vmdk, error) &&
+         (!last->sparse || vmdk_sparse_extend (last->sparse, length, error));
+}
+
+static bool
+grow_sparse (VmdkExtent *last, uint64_t length, VpPreallocation preallocation,
+             GError **error)
+{
+  if (preallocation == VP_PREALLOCATION_OFF)
+    return vmdk_sparse_resize (last->sparse, length, error);
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_UNSUPPORTED,
+               "%s: only flat images are preallocated", last->file->name);
+  return false;
+}
+
+bool
+vmdk_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
+             GError **error)
+{
+  Vmdk *vmdk = state;
+  VmdkExtent *last = last_extent (vmdk, error);
+  if (!last)
+    return false;
+  uint64_t length = vp_round_up (size, VMDK_SECTOR) - last->start;
+  if (length == last->length)
+    return true;
   if (preallocation == VP_PREALLOCATION_METADATA)
     return preallocate (NULL, 0, 0, preallocation, error);
-  return vmdk_renew_cid (vmdk, error) &&
-         (last->kind == VMDK_ZERO ||
-          grow_flat (last, length, preallocation, error)) &&
-         set_length (vmdk, last, length, error);
+  if (last->sparse ? !grow_sparse (last, length, preallocation, error)
+                   : last->kind != VMDK_ZERO &&
+                         !grow_flat (last, length, preallocation, error))
+    return false;
+  return set_length (vmdk, last, length, error);
 }
 
 bool
@@ -128,6 +157,8 @@ vmdk_shrink (gpointer state, uint64_t size, GError **error)
   size = vp_round_up (size, VMDK_SECTOR);
   if (!last)
     return false;
+  if (last->sparse)
+    return unsupported (vmdk, "sparse extents only grow", error);
   if (size < last->start)
     return unsupported (vmdk, "more than its last extent would have to go",
                         error);

@@ -337,3 +337,27 @@ vmdk_sparse_discard (VmdkSparse *s, uint64_t offset, uint64_t length,
   return vmdk_check_writable (s, error) &&
          empty_range (s, offset, length, true, error);
 }
+
+bool
+vmdk_sparse_empty (VmdkSparse *s, GError **error)
+{
+  VmdkTable t;
+  if (!vmdk_check_writable (s, error))
+    return false;
+  for (uint32_t n = 0, empty; n < s->n_gts; n += MAX (empty, 1)) {
+    empty = vmdk_count_empty (s, false, n, s->n_gts - n);
+    if (empty > 0)
+      continue;
+    if (!vp_tables_trim (s->tables, error) ||
+        !vmdk_find_table (s, n, true, &t, error))
+      return false;
+    for (uint64_t at = 0; at < s->gtes; at++) {
+      uint32_t old = vmdk_get_entry (&t, at);
+      if (old == VMDK_GTE_NONE)
+        continue;
+      free_grain (s, old);
+      vmdk_set_entry (s, &t, at, VMDK_GTE_NONE);
+    }
+  }
+  return true;
+}

@@ -81,6 +81,9 @@ bool vmdk_sparse_discard (VmdkSparse *sparse, uint64_t offset, uint64_t length,
                           GError **error) G_GNUC_WARN_UNUSED_RESULT;
 bool vmdk_sparse_flush (VmdkSparse *sparse,
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* Nothing is stored any more: all of it is sought below. */
+bool vmdk_sparse_empty (VmdkSparse *sparse,
+                        GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Makes room in the tables for size without changing the capacity yet. */
 bool vmdk_sparse_extend (VmdkSparse *sparse, uint64_t size,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;

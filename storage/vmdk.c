@@ -15,10 +15,8 @@
 static unsigned
 vmdk_probe (const uint8_t *head, size_t len, uint64_t file_size)
 {
-  if (len >= 4 &&
-      (memcmp (head, "KDMV", 4) == 0 || memcmp (head, "COWD", 4) == 0))
-    return 100;
-  return vmdk_descriptor_probe (head, len) ? 100 : 0;
+  return vmdk_sparse_is (head, len) || vmdk_descriptor_probe (head, len) ? 100
+                                                                         : 0;
 }
 
 static bool
@@ -113,6 +111,7 @@ static void
 clear_extent (gpointer data)
 {
   VmdkExtent *extent = data;
+  vmdk_sparse_close (extent->sparse);
   g_clear_pointer (&extent->file, vp_file_unref);
 }
 
@@ -159,8 +158,6 @@ check_extent_line (Vmdk *vmdk, const VmdkExtentLine *line, GError **error)
   if (line->access == VMDK_NOACCESS)
     return unsupported (vmdk, "extents without access are not supported",
                         error);
-  if (line->kind == VMDK_SESPARSE)
-    return unsupported (vmdk, "SESPARSE extents are not supported", error);
   if (line->name && strcmp (line->name, own) == 0)
     return corrupt (vmdk, "the descriptor names itself as an extent", error);
   return true;
@@ -197,11 +194,74 @@ open_descriptor (Vmdk *vmdk, GError **error)
 }
 
 static bool
+open_sparse (Vmdk *vmdk, VmdkExtent *extent, VpFile *file, GError **error)
+{
+  VpDriverFlags flags = vmdk->flags;
+  if (extent->access != VMDK_RW)
+    flags &= ~VP_DRIVER_WRITABLE;
+  if (!vmdk_sparse_open (file, flags, &extent->sparse, error))
+    return false;
+  extent->file = vp_file_ref (file);
+  if (vmdk->descriptor && vmdk->descriptor->parent_cid != VMDK_NO_PARENT)
+    vmdk_sparse_set_overlay (extent->sparse, true);
+  return true;
+}
+
+/* The text in a sparse file: it has one extent, which is the file, whatever
+ * it may be called by now. */
+static bool
+read_embedded (Vmdk *vmdk, const VmdkSparseFacts *facts, VmdkExtent *extent,
+               GError **error)
+{
+  if (facts->descriptor_size == 0)
+    return facts->is_cowd ||
+           unsupported (vmdk,
+                        "is an extent of an image, and not the image; open "
+                        "the file that describes it",
+                        error);
+  vmdk->text_offset = facts->descriptor_offset;
+  vmdk->text_room = facts->descriptor_size;
+  vmdk->descriptor =
+      read_text (vmdk, vmdk->text_offset, vmdk->text_room, error);
+  if (!vmdk->descriptor || !check_strict (vmdk, error))
+    return false;
+  const VmdkExtentLine *line =
+      vmdk->descriptor->extents->len == 1
+          ? g_ptr_array_index (vmdk->descriptor->extents, 0)
+          : NULL;
+  if (!line || line->kind != VMDK_SPARSE || line->access == VMDK_NOACCESS)
+    return corrupt (vmdk,
+                    "its descriptor is for something else than one sparse "
+                    "extent",
+                    error);
+  extent->access = line->access;
+  return true;
+}
+
+static bool
+open_embedded (Vmdk *vmdk, GError **error)
+{
+  VmdkExtent extent = { .kind = VMDK_SPARSE };
+  g_autoptr (VmdkSparse) sparse = NULL;
+  /* What it says of itself is needed before it is opened as it should be. */
+  if (!vmdk_sparse_open (vmdk->file, vmdk->flags & ~VP_DRIVER_WRITABLE, &sparse,
+                         error))
+    return false;
+  const VmdkSparseFacts *facts = vmdk_sparse_facts (sparse);
+  extent.length = vmdk->size = facts->capacity;
+  if (!read_embedded (vmdk, facts, &extent, error))
+    return false;
+  g_array_append_val (vmdk->extents, extent);
+  return open_sparse (vmdk, &g_array_index (vmdk->extents, VmdkExtent, 0),
+                      vmdk->file, error);
+}
+
+static bool
 vmdk_open (VpFile *file, VpDriverFlags flags, const VpOpenOptions *options,
            gpointer *ret_state, GError **error)
 {
   g_autoptr (Vmdk) vmdk = g_new0 (Vmdk, 1);
-  uint8_t magic[4];
+  uint8_t magic[8];
   vmdk->file = file;
   vmdk->flags = flags;
   vmdk->is_renewed = flags & VP_DRIVER_UNORDERED; /* it is a new one */
@@ -209,9 +269,8 @@ vmdk_open (VpFile *file, VpDriverFlags flags, const VpOpenOptions *options,
   g_array_set_clear_func (vmdk->extents, clear_extent);
   if (!vp_file_read (file, 0, magic, sizeof magic, error))
     return false;
-  if (memcmp (magic, "KDMV", 4) == 0 || memcmp (magic, "COWD", 4) == 0)
-    return unsupported (vmdk, "sparse vmdk images are not supported", error);
-  if (!open_descriptor (vmdk, error))
+  if (vmdk_sparse_is (magic, sizeof magic) ? !open_embedded (vmdk, error)
+                                           : !open_descriptor (vmdk, error))
     return false;
   *ret_state = g_steal_pointer (&vmdk);
   return true;
@@ -233,11 +292,17 @@ vmdk_find (Vmdk *vmdk, uint64_t offset)
   return &g_array_index (vmdk->extents, VmdkExtent, low);
 }
 
+bool
+vmdk_is_flat (const VmdkExtent *extent)
+{
+  return extent->kind == VMDK_FLAT || extent->kind == VMDK_VMFS;
+}
+
 /* Of those that are files of their own. */
 static VmdkExtent *
 nth_part (Vmdk *vmdk, unsigned index, const VmdkExtentLine **ret_line)
 {
-  if (vmdk->text_room > 0)
+  if (vmdk->text_room > 0 || !vmdk->descriptor)
     return NULL;
   for (guint i = 0; i < vmdk->extents->len; i++) {
     VmdkExtent *extent = &g_array_index (vmdk->extents, VmdkExtent, i);
@@ -279,25 +344,33 @@ take_flat (Vmdk *vmdk, const VmdkExtent *extent, VpFile *file, GError **error)
 }
 
 static bool
+take_sparse (Vmdk *vmdk, VmdkExtent *extent, VpFile *file, GError **error)
+{
+  if (!open_sparse (vmdk, extent, file, error))
+    return false;
+  const VmdkSparseFacts *facts = vmdk_sparse_facts (extent->sparse);
+  bool fits = extent->kind == VMDK_SESPARSE     ? facts->is_sesparse
+              : extent->kind == VMDK_VMFSSPARSE ? facts->is_cowd
+                                                : !facts->is_sesparse;
+  if (fits && facts->capacity >= extent->length)
+    return true;
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT,
+               "%s: is %s than its descriptor says", file->name,
+               fits ? "smaller" : "of another kind");
+  return false;
+}
+
+static bool
 vmdk_set_part (gpointer state, unsigned index, VpFile *file, GError **error)
 {
   const VmdkExtentLine *line;
   VmdkExtent *extent = nth_part (state, index, &line);
   if (!extent)
     return corrupt (state, "has fewer extents", error);
-  switch (extent->kind) {
-  case VMDK_FLAT:
-  case VMDK_VMFS:
-    if (!take_flat (state, extent, file, error))
-      return false;
-    break;
-  case VMDK_SPARSE:
-  case VMDK_VMFSSPARSE:
-  case VMDK_SESPARSE:
-  case VMDK_ZERO:
-  default:
-    return unsupported (state, "sparse extents are not supported", error);
-  }
+  if (!vmdk_is_flat (extent))
+    return take_sparse (state, extent, file, error);
+  if (!take_flat (state, extent, file, error))
+    return false;
   extent->file = vp_file_ref (file);
   return true;
 }
@@ -355,6 +428,53 @@ vmdk_set_backing_id (gpointer state, uint32_t id, GError **error)
   return vmdk_set_parent (vmdk, hint, id, error);
 }
 
+static void
+vmdk_expect_backing_id (gpointer state, uint32_t id)
+{
+  Vmdk *vmdk = state;
+  vmdk->has_next_parent = true;
+  vmdk->next_parent = id;
+}
+
+static void
+set_overlay (Vmdk *vmdk, bool is_overlay)
+{
+  for (guint i = 0; i < vmdk->extents->len; i++) {
+    VmdkExtent *extent = &g_array_index (vmdk->extents, VmdkExtent, i);
+    if (extent->sparse)
+      vmdk_sparse_set_overlay (extent->sparse, is_overlay);
+  }
+}
+
+static void
+vmdk_expect_backing (gpointer state)
+{
+  set_overlay (state, true);
+}
+
+/* A parent of another name is of the same content, where nobody says else. */
+static bool
+vmdk_set_backing (gpointer state, const char *name, const char *format,
+                  GError **error)
+{
+  Vmdk *vmdk = state;
+  uint32_t id =
+      vmdk->has_next_parent ? vmdk->next_parent : vmdk_backing_id (vmdk);
+  bool flat = true;
+  for (guint i = 0; i < vmdk->extents->len; i++)
+    flat = flat && !g_array_index (vmdk->extents, VmdkExtent, i).sparse;
+  if (name && flat)
+    return unsupported (vmdk, "Flat image can't have backing file", error);
+  if (name && strcmp (format, "vmdk") != 0)
+    return unsupported (vmdk, "backing_file must be a vmdk image", error);
+  if (name && (strpbrk (name, "\"\r\n") || id == VMDK_NO_PARENT))
+    return unsupported (vmdk, "cannot name that backing file", error);
+  if (!vmdk_set_parent (vmdk, name, name ? id : VMDK_NO_PARENT, error))
+    return false;
+  set_overlay (vmdk, name != NULL);
+  return true;
+}
+
 /* Where the extent would be looked for. */
 static char *
 extent_name (Vmdk *vmdk, guint index)
@@ -377,6 +497,7 @@ vmdk_info (gpointer state, VpImageInfo *info, GError **error)
 {
   Vmdk *vmdk = state;
   const char *format = NULL, *backing = vmdk_backing (vmdk, &format);
+  info->cluster_size = 0;
   VpVmdkInfo *facts = g_new0 (VpVmdkInfo, 1);
   facts->cid = vmdk_content_id (vmdk);
   facts->parent_cid = vmdk_backing_id (vmdk);
@@ -388,8 +509,16 @@ vmdk_info (gpointer state, VpImageInfo *info, GError **error)
     const VmdkExtent *extent = &g_array_index (vmdk->extents, VmdkExtent, i);
     VpVmdkExtent *fact = g_new0 (VpVmdkExtent, 1);
     fact->filename = extent_name (vmdk, i);
-    fact->format = vmdk->text_room > 0 ? "" : vmdk_kind_to_text (extent->kind);
+    fact->format = vmdk->text_room > 0 || !vmdk->descriptor
+                       ? ""
+                       : vmdk_kind_to_text (extent->kind);
     fact->virtual_size = extent->length;
+    if (extent->sparse) {
+      const VmdkSparseFacts *sparse = vmdk_sparse_facts (extent->sparse);
+      fact->cluster_size = sparse->grain_size;
+      fact->compressed = sparse->compressed;
+      info->cluster_size = MAX (info->cluster_size, sparse->grain_size);
+    }
     g_ptr_array_add (facts->extents, fact);
   }
   info->vmdk = facts;
@@ -414,16 +543,25 @@ const VpFormat vp_format_vmdk = {
   .content_id = vmdk_content_id,
   .backing_id = vmdk_backing_id,
   .set_backing_id = vmdk_set_backing_id,
+  .expect_backing_id = vmdk_expect_backing_id,
+  .set_backing = vmdk_set_backing,
+  .expect_backing = vmdk_expect_backing,
   .part = vmdk_part,
   .set_part = vmdk_set_part,
   .part_to_make = vmdk_part_to_make,
   .map = vmdk_map,
   .reserve = vmdk_reserve,
+  .packing = vmdk_packing,
+  .reserve_packed = vmdk_reserve_packed,
+  .link_packed = vmdk_link_packed,
   .link = vmdk_link,
   .unreserve = vmdk_unreserve,
   .zero = vmdk_zero,
   .discard = vmdk_discard,
   .flush = vmdk_flush,
+  .settle = vmdk_settle,
+  .empty = vmdk_empty,
+  .extend = vmdk_extend,
   .resize = vmdk_resize,
   .shrink = vmdk_shrink,
   .check = vmdk_check,
