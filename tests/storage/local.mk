@@ -354,3 +354,15 @@ LONG_TESTS += tests/storage/test-hostile-qcow
 # streamOptimized, as others see it.
 dist_check_SCRIPTS += tests/storage/img-stream.sh
 JUDGED_TESTS += tests/storage/img-stream.sh
+
+# VHD and VHDX.
+check_PROGRAMS += tests/storage/test-vpc
+TESTS += tests/storage/test-vpc
+tests_storage_test_vpc_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_vpc_LDADD = $(engine_ldadd)
+check_PROGRAMS += tests/storage/test-vhdx
+TESTS += tests/storage/test-vhdx
+tests_storage_test_vhdx_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_vhdx_LDADD = $(engine_ldadd)
+dist_check_SCRIPTS += tests/storage/img-vhd.sh
+JUDGED_TESTS += tests/storage/img-vhd.sh
