@@ -53,12 +53,33 @@ vdi_fill (Vdi *vdi, uint64_t first, VpPreallocation preallocation,
 
 /* ---- sizes -------------------------------------------------------------- */
 
+/* A map may be longer than its disk, and what blocks there hold is not the
+ * disk's. */
+static bool
+forget_behind (Vdi *vdi, uint64_t first, GError **error)
+{
+  bool any = false;
+  for (uint64_t block = first; block < vdi->header.n_blocks; block++) {
+    uint32_t entry;
+    if (!vp_tables_trim (vdi->tables, error) ||
+        !vdi_get_entry (vdi, block, &entry, error))
+      return false;
+    if (entry >= VDI_ZERO)
+      continue;
+    if (!vdi_set_entry (vdi, block, VDI_FREE, error))
+      return false;
+    any = true;
+  }
+  return !any ||
+         (vp_tables_flush (vdi->tables, error) && vdi_close_gaps (vdi, error));
+}
+
 bool
 vdi_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
             GError **error)
 {
   Vdi *vdi = state;
-  uint64_t old_size = vdi->size, old_blocks = vdi->header.n_blocks;
+  uint64_t old_size = vdi->size, old_blocks = blocks_of (vdi, old_size);
   uint64_t n_blocks = blocks_of (vdi, size);
   if (n_blocks > VDI_MAX_BLOCKS) {
     g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_RANGE,
@@ -69,7 +90,8 @@ vdi_resize (gpointer state, uint64_t size, VpPreallocation preallocation,
   }
   if (size < old_size)
     return vdi_shrink (vdi, size, error);
-  if (!vdi_grow_map (vdi, n_blocks, size, error))
+  if (!forget_behind (vdi, old_blocks, error) ||
+      !vdi_grow_map (vdi, n_blocks, size, error))
     return false;
   if ((vdi->header.type != VDI_TYPE_STATIC &&
        preallocation == VP_PREALLOCATION_OFF) ||

@@ -513,6 +513,26 @@ test_grow_shrink (void)
   vp_image_free (image);
 }
 
+/* A map may be longer than its disk; what it holds there stays hidden. */
+static void
+test_longer_map (void)
+{
+  for (unsigned is_static = 0; is_static < 2; is_static++) {
+    g_autoptr (VpFile) file = three_blocks ();
+    put32 (file, 0x4c, 1 + is_static);
+    put64 (file, 0x170, 8 * BLOCK - 512);
+    VpImage *image = open_vdi (file, VP_IMAGE_WRITABLE);
+    ASSERT_OK (
+        vp_image_resize (image, DISK_SIZE, VP_PREALLOCATION_OFF, &error));
+    expect (image, 7 * BLOCK, 0x77, BLOCK - 512);
+    expect (image, 8 * BLOCK - 512, 0, DISK_SIZE - 8 * BLOCK + 512);
+    ASSERT_OK (vp_image_close (image, &error));
+    check (file, VP_REPAIR_NOTHING, 0, 0);
+    assert_dense (file);
+    g_assert_true (is_static == (get32 (file, 512 + 63 * 4) != FREE));
+  }
+}
+
 static void
 test_limits (void)
 {
@@ -604,8 +624,8 @@ test_cuts (void)
 {
   static const uint64_t sizes[][3] = {
     /* from, to, blocks that are filled */
-    { DISK_SIZE, DISK_SIZE * 3, 40 },  { DISK_SIZE, 40 * MIB, 40 },
-    { DISK_SIZE, 80 * MIB, 3 },        { DISK_SIZE, 40 * BLOCK, 24 },
+    { DISK_SIZE, DISK_SIZE * 3, 40 },   { DISK_SIZE, 40 * MIB, 40 },
+    { DISK_SIZE, 80 * MIB, 3 },         { DISK_SIZE, 40 * BLOCK, 24 },
     { DISK_SIZE, 10 * BLOCK - 512, 8 },
   };
   unsigned n_states = 0;
@@ -714,6 +734,7 @@ main (int argc, char **argv)
   g_test_add_func ("/vdi/past-end", test_past_end);
   g_test_add_func ("/vdi/cut-off", test_cut_off);
   g_test_add_func ("/vdi/grow-shrink", test_grow_shrink);
+  g_test_add_func ("/vdi/longer-map", test_longer_map);
   g_test_add_func ("/vdi/limits", test_limits);
   g_test_add_func ("/vdi/cuts", test_cuts);
   g_test_add_func ("/vdi/failing", test_failing);
