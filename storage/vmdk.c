@@ -213,7 +213,11 @@ static bool
 read_embedded (Vmdk *vmdk, const VmdkSparseFacts *facts, VmdkExtent *extent,
                GError **error)
 {
-  if (facts->descriptor_size == 0)
+  uint8_t first = 0;
+  if (facts->descriptor_size > 0 &&
+      !vp_file_read (vmdk->file, facts->descriptor_offset, &first, 1, error))
+    return false;
+  if (first == 0)
     return facts->is_cowd ||
            unsupported (vmdk,
                         "is an extent of an image, and not the image; open "

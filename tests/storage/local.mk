@@ -366,3 +366,14 @@ tests_storage_test_vhdx_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_vhdx_LDADD = $(engine_ldadd)
 dist_check_SCRIPTS += tests/storage/img-vhd.sh
 JUDGED_TESTS += tests/storage/img-vhd.sh
+# VMDK: the text of a descriptor, files beside an image, and other programs.
+check_PROGRAMS += tests/storage/test-vmdk-descriptor
+TESTS += tests/storage/test-vmdk-descriptor
+tests_storage_test_vmdk_descriptor_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_vmdk_descriptor_LDADD = $(engine_ldadd)
+check_PROGRAMS += tests/storage/test-vmdk-parts
+TESTS += tests/storage/test-vmdk-parts
+tests_storage_test_vmdk_parts_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_vmdk_parts_LDADD = $(engine_ldadd)
+dist_check_SCRIPTS += tests/storage/img-vmdk.sh
+JUDGED_TESTS += tests/storage/img-vmdk.sh
