@@ -105,16 +105,18 @@ vmdk_find_table (VmdkSparse *s, uint32_t n, bool make, VmdkTable *ret_table,
                  GError **error)
 {
   VmdkTable t = { .n = n };
+  if (!vmdk_check_gde (s, false, n, error))
+    return false;
   if (make && vmdk_gd_get (s, false, n) == 0 && !make_tables (s, n, error))
     return false;
   t.offset = (uint64_t) vmdk_gd_get (s, false, n) * VMDK_SECTOR;
-  /* One that is new may not have reached the file yet. */
   if (t.offset > 0) {
     t.gt = vp_tables_load (s->tables, t.offset, vmdk_gt_size (s), error);
     if (!t.gt)
       return false;
   }
-  if (s->rgd_offset > 0)
+  /* A copy that leads nowhere waits for a repair. */
+  if (s->rgd_offset > 0 && vmdk_check_gde (s, true, n, NULL))
     t.copy_offset = (uint64_t) vmdk_gd_get (s, true, n) * VMDK_SECTOR;
   if (t.copy_offset > 0)
     t.copy = vp_tables_load (s->tables, t.copy_offset, vmdk_gt_size (s), NULL);

@@ -14,6 +14,8 @@
 
 #include "storage/error.h"
 
+#define STEP UINT64_C (1024) /* slots that are looked at together */
+
 typedef struct {
   uint64_t first, count; /* slots */
 } Free;
@@ -135,10 +137,12 @@ note_all (VmdkSparse *s, VmdkSpace *space, GError **error)
  */
 
 static bool
-is_free (const VmdkSparse *s, const VmdkSpace *space, uint64_t slot)
+is_free (const VmdkSparse *s, const VmdkSpace *space, uint64_t slot,
+         uint64_t count)
 {
-  return !vp_cluster_set_meets (space->used, slot, 1) &&
-         !vmdk_meets_metadata (s, slot * s->grain_sectors, s->grain_sectors);
+  return !vp_cluster_set_meets (space->used, slot, count) &&
+         !vmdk_meets_metadata (s, slot * s->grain_sectors,
+                               count * s->grain_sectors);
 }
 
 uint64_t
@@ -179,9 +183,14 @@ find_free (VmdkSparse *s, VmdkSpace *space, GError **error)
   /* A device is longer than what is on it. */
   if (!s->file->is_device)
     space->end = MAX (space->end, vp_round_up (size, unit) / unit);
-  for (uint64_t slot = vmdk_first_slot (s); slot < space->end; slot++)
-    if (is_free (s, space, slot))
-      add_free (space, slot, 1);
+  uint64_t part;
+  for (uint64_t slot = vmdk_first_slot (s); slot < space->end; slot += part) {
+    part = MIN (STEP, space->end - slot);
+    if (!is_free (s, space, slot, part))
+      part = 1;
+    if (part > 1 || is_free (s, space, slot, 1))
+      add_free (space, slot, part);
+  }
   return true;
 }
 

@@ -377,3 +377,9 @@ tests_storage_test_vmdk_parts_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_vmdk_parts_LDADD = $(engine_ldadd)
 dist_check_SCRIPTS += tests/storage/img-vmdk.sh
 JUDGED_TESTS += tests/storage/img-vmdk.sh
+
+check_PROGRAMS += tests/storage/test-hostile-vmdk
+TESTS += tests/storage/test-hostile-vmdk
+tests_storage_test_hostile_vmdk_CPPFLAGS = $(engine_cppflags)
+tests_storage_test_hostile_vmdk_LDADD = $(engine_ldadd)
+LONG_TESTS += tests/storage/test-hostile-vmdk
