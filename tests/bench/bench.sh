@@ -222,8 +222,10 @@ if has qcow; then
   row 1 "qcow to raw" "convert -f qcow -O raw plain.qcow out.img" -o out.img
   rm -f plain.qcow
   needs=need_raw
-  row 15 "raw to qcow, -c" "convert -c -f raw -O qcow mix.raw out.qcow" \
-    -o out.qcow
+  # Theirs fails, without a word.
+  row_against 15 "raw to qcow -c, beside theirs to qcow2 -c" \
+    "convert -c -f raw -O qcow mix.raw out.qcow" \
+    "./theirs convert -c -f raw -O qcow2 mix.raw out.qcow" -o out.qcow
 fi
 if has cow; then
   # QEMU has no cow any more: beside its way to raw.
