@@ -16,9 +16,9 @@ typedef enum {
 } VpCodecKind;
 
 /* Levels: 1 (quick) to 9 (small), and */
-#define VP_CODEC_LEVEL_DEFAULT                                                 \
-  0 /* as small as QEMU's, many times as quick;                                \
-       4 % larger than its grains of a VMDK */
+/* As small as QEMU's, many times as quick; of VMDK grains, for which QEMU has
+ * a larger window, 4 per cent larger. */
+#define VP_CODEC_LEVEL_DEFAULT 0
 /* Deflate that looks back 4 KiB at most, which is QEMU's own window: some
  * readers inflate in pieces and keep no more than that.  A few per cent
  * larger than the default.  Of no meaning to zstd. */

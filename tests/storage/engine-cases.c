@@ -46,6 +46,8 @@ const EngineCase engine_cases[] = {
   { "vmdk-split-sparse", "vmdk",
     "subformat=twoGbMaxExtentSparse,extent_size=1280k", true, true,
     CASE_NO_PACKING, .leaky = true, .own_kind = true, .salted = true },
+  { "vmdk-stream", "vmdk", "subformat=streamOptimized", false, true,
+    CASE_NO_GROWTH, .once = true, .salted = true },
   { "vmdk-flat", "vmdk", "subformat=monolithicFlat", false, true,
     CASE_NO_PACKING, .salted = true },
   { "vmdk-split-flat", "vmdk", "subformat=twoGbMaxExtentFlat,extent_size=1280k",
