@@ -222,6 +222,7 @@ typedef struct {
  * stored. */
 typedef struct {
   uint64_t unit, overhead; /* bytes */
+  uint64_t unit_overhead;  /* bytes, at most, with each unit that is stored */
   bool whole;              /* all units are there from the beginning */
 } VpFootprint;
 

@@ -117,6 +117,8 @@ vp_measure_image (const VpFormat *format, const VpCreateOptions *options,
     return false;
 
   VpMeasure measure = { 0 };
+  total += total / print.unit * print.unit_overhead;
+  used += used / print.unit * print.unit_overhead;
   if (__builtin_add_overflow (print.overhead, total,
                               &measure.fully_allocated) ||
       measure.fully_allocated > INT64_MAX)

@@ -14,11 +14,13 @@
 #include <string.h>
 
 #include "storage/error.h"
+#include "storage/vmdk-stream.h"
 #include "storage/vmdk.h"
 
 #define DEFAULT_EXTENT (UINT64_C (2) << 30)
 #define EXTENT_UNIT    65536u
 #define TEXT_ROOM      (20u * VMDK_SECTOR) /* in a sparse file, as QEMU's */
+#define NAME_ROOM      300u                /* of an extent's line */
 #define DEFAULT_HW     "4"
 #define COMPAT6_HW     "6"
 #define DEFAULT_TOOLS  "2147483647"
@@ -312,12 +314,59 @@ vmdk_create (VpFile *file, const VpCreateOptions *options, GError **error)
              : create_embedded (file, options, subformat, error);
 }
 
+/* ---- how large it will be ----------------------------------------------- */
+
+/* A stream has a table with its marker where it names a grain, the directory,
+ * the footer and the end; and a grain that does not shrink takes a sector
+ * more, for its marker. */
+static void
+measure_stream (uint64_t size, VpFootprint *print)
+{
+  uint64_t span = VMDK_STREAM_GRAIN * 512, tables = size / span + 1;
+  print->unit = VMDK_STREAM_GRAIN;
+  print->unit_overhead = VMDK_SECTOR;
+  print->overhead = 128 * VMDK_SECTOR + tables * (2048 + VMDK_SECTOR) +
+                    vp_round_up (tables * 4, VMDK_SECTOR) + 4 * VMDK_SECTOR;
+}
+
+static bool
+measure_sparse (const VpCreateOptions *options, const Subformat *subformat,
+                VpFootprint *print, GError **error)
+{
+  unsigned n = subformat->split ? count_extents (options, subformat) : 1;
+  VmdkSparseOptions sparse = { .zeroed_grain = options->zeroed_grain };
+  uint64_t each, last;
+  print->unit = 65536;
+  if (n == 0)
+    return true;
+  sparse.capacity = subformat->split ? extent_size (options, subformat) : 0;
+  if (!vmdk_sparse_overhead (&sparse, &each, error))
+    return false;
+  sparse.capacity = length_of (options, subformat, n - 1);
+  if (!vmdk_sparse_overhead (&sparse, &last, error))
+    return false;
+  print->overhead += (n - 1) * each + last;
+  return true;
+}
+
 bool
 vmdk_footprint (const VpCreateOptions *options, VpFootprint *ret_print,
                 GError **error)
 {
-  if (!vmdk_check_create (options, error))
+  const Subformat *subformat = find_subformat (options, error);
+  VpFootprint print = { .unit = VMDK_SECTOR, .whole = true };
+  if (!subformat || !vmdk_check_create (options, error))
     return false;
-  *ret_print = (VpFootprint){ .unit = VMDK_SECTOR, .overhead = 4096 };
+  /* The text; how long the names are is not known. */
+  if (subformat->split || subformat->flat)
+    print.overhead =
+        512 + (uint64_t) count_extents (options, subformat) * NAME_ROOM;
+  print.whole = subformat->flat;
+  if (subformat->stream)
+    measure_stream (options->size, &print);
+  else if (!subformat->flat &&
+           !measure_sparse (options, subformat, &print, error))
+    return false;
+  *ret_print = print;
   return true;
 }

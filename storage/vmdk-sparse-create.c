@@ -121,3 +121,14 @@ vmdk_sparse_create (VpFile *file, const VmdkSparseOptions *options,
   *ret_descriptor_offset = h.descriptor_offset * VMDK_SECTOR;
   return true;
 }
+
+bool
+vmdk_sparse_overhead (const VmdkSparseOptions *options, uint64_t *ret_overhead,
+                      GError **error)
+{
+  VmdkHeader h;
+  if (!vmdk_plan_header (options, &h, error))
+    return false;
+  *ret_overhead = h.overhead * VMDK_SECTOR;
+  return true;
+}

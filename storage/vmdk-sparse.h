@@ -108,4 +108,8 @@ bool vmdk_sparse_create (VpFile *file, const VmdkSparseOptions *options,
                          uint64_t *ret_descriptor_offset,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;
 
+/* Bytes that an empty one takes up. */
+bool vmdk_sparse_overhead (const VmdkSparseOptions *options,
+                           uint64_t *ret_overhead, GError **error);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (VmdkSparse, vmdk_sparse_close)
