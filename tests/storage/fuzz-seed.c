@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "tests/storage/judge.h"
+
 #define SECTOR   512u
 #define MAX_AREA 4096u /* longer ones in pieces */
 
@@ -112,11 +114,36 @@ fuzz_seed_free (FuzzSeed *seed)
   g_free (seed);
 }
 
-FuzzSeed *
-fuzz_seed_new_from (const char *name, const char *format, VpFile *file)
+static VpFile *
+load_file (const char *path)
 {
-  FuzzSeed *seed = seed_new (name, format, file);
+  g_autofree char *bytes = NULL;
+  gsize len;
+  g_assert_true (g_file_get_contents (path, &bytes, &len, NULL));
+  VpFile *file = fake_file_new ("fuzz");
+  fake_file_poke (file, 0, bytes, len);
+  return file;
+}
+
+FuzzSeed *
+fuzz_seed_new_theirs (const char *name, const char *format, const char *options)
+{
+  g_autofree char *there = g_find_program_in_path ("qemu-img");
+  if (!there)
+    return NULL;
+  char *folder = judge_folder ();
+  g_autofree char *raw = g_build_filename (folder, "raw", NULL);
+  g_autofree char *path = g_build_filename (folder, "theirs", NULL);
+  g_autofree char *bytes = g_malloc0 (2 * FUZZ_SIZE);
+  const char *argv[] = { "qemu-img", "convert", "-f", "raw", "-O", format,
+                         "-o",       options,   raw,  path,  NULL };
+  memset (bytes, FUZZ_BYTE, FUZZ_SIZE / 4);
+  g_assert_true (
+      g_file_set_contents (raw, bytes, (gssize) (2 * FUZZ_SIZE), NULL));
+  g_assert_cmpint (judge_run (argv, NULL), ==, 0);
+  FuzzSeed *seed = seed_new (name, format, load_file (path));
   scan_all (seed);
+  judge_remove (folder);
   return seed;
 }
 

@@ -24,11 +24,11 @@ typedef struct {
 
 /* NULL where a case has no metadata. */
 FuzzSeed *fuzz_seed_new (const EngineCase *c);
-/* Of a file that somebody else wrote; takes over file.  Guest bytes are 0 and
- * FUZZ_BYTE alone. */
 #define FUZZ_BYTE 7
-FuzzSeed *fuzz_seed_new_from (const char *name, const char *format,
-                              VpFile *file);
+/* Of a format that we only read: qemu-img makes it.  NULL where it is not
+ * there. */
+FuzzSeed *fuzz_seed_new_theirs (const char *name, const char *format,
+                                const char *options);
 void fuzz_seed_free (FuzzSeed *seed);
 
 /* A copy with one to three changes, and what they are in words (may be NULL);

@@ -143,20 +143,11 @@ compare (const FuzzSeed *seed, VpFile *file, const char *words, Tally *tally)
 }
 
 static void
-test_differential (gconstpointer data)
+run_rounds (FuzzSeed *seed, const char *name)
 {
-  const EngineCase *c = data;
-  const char *only = getenv ("VP_FUZZ_ONLY");
   unsigned rounds = getenv ("VP_TEST_SEED") ? 1 : test_rounds (1, 200);
   unsigned broken = 0;
   Tally tally = { 0 };
-  /* A program for each takes its time. */
-  if ((c - engine_cases) % test_rounds (3, 1) != 2)
-    return;
-  if (case_is (c, "raw") || !case_qemu_reads (c) ||
-      (only && strcmp (only, c->name) != 0) || judge_is_missing ())
-    return;
-  FuzzSeed *seed = fuzz_seed_new (c);
   uint64_t number = test_seed ();
   for (unsigned i = 0; seed && i < rounds; i++) {
     Random random = { number + i };
@@ -165,15 +156,53 @@ test_differential (gconstpointer data)
     if (compare (seed, file, words->str, &tally))
       continue;
     g_test_message ("VP_TEST_SEED=%" G_GUINT64_FORMAT " VP_FUZZ_ONLY=%s",
-                    number + i, seed->name);
+                    number + i, name);
     broken++;
   }
   g_clear_pointer (&seed, fuzz_seed_free);
   g_test_message ("%s: %u images, %u read alike, %u refused by us, %u by "
                   "qemu-img alone",
-                  c->name, tally.n, tally.same, tally.we_refuse,
+                  name, tally.n, tally.same, tally.we_refuse,
                   tally.they_refuse);
   g_assert_cmpuint (broken, ==, 0);
+}
+
+static bool
+is_wanted (const char *name)
+{
+  const char *only = getenv ("VP_FUZZ_ONLY");
+  return !only || strcmp (only, name) == 0;
+}
+
+static void
+test_differential (gconstpointer data)
+{
+  const EngineCase *c = data;
+  /* A program for each takes its time. */
+  if ((c - engine_cases) % test_rounds (3, 1) != 2 % test_rounds (3, 1) ||
+      case_is (c, "raw") || !case_qemu_reads (c) || !is_wanted (c->name) ||
+      judge_is_missing ())
+    return;
+  run_rounds (fuzz_seed_new (c), c->name);
+}
+
+/* Formats that we only read. */
+static void
+test_theirs (void)
+{
+  static const char *const theirs[][3] = {
+    { "vpc", "vpc", "subformat=dynamic" },
+    { "vpc-fixed", "vpc", "subformat=fixed" },
+    { "vhdx", "vhdx", "subformat=dynamic,block_size=1M" },
+    { "vhdx-fixed", "vhdx", "subformat=fixed" },
+  };
+  if (judge_is_missing ())
+    return;
+  for (size_t i = 0; i < G_N_ELEMENTS (theirs); i++)
+    if (is_wanted (theirs[i][0]))
+      run_rounds (
+          fuzz_seed_new_theirs (theirs[i][0], theirs[i][1], theirs[i][2]),
+          theirs[i][0]);
 }
 
 int
@@ -181,5 +210,6 @@ main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
   case_add_every ("/differential", test_differential);
+  g_test_add_func ("/differential/theirs", test_theirs);
   return g_test_run ();
 }
