@@ -27,7 +27,7 @@ typedef struct {
   char *folder, *disk, *raw;
   VpImage *image; /* NULL while programs are at work */
   ByteModel *model;
-  bool backed;
+  bool backed, grown;
   bool theirs; /* qemu-io has written to it */
   GString *story;
 } Life;
@@ -210,6 +210,7 @@ do_grow (Life *life)
   MUST (life, "grow",
         vp_image_resize (life->image, size, VP_PREALLOCATION_OFF, &error));
   byte_model_resize (life->model, size);
+  life->grown = true;
 }
 
 /* ---- theirs ------------------------------------------------------------- */
@@ -234,11 +235,12 @@ do_their_write (Life *life)
   byte_model_write (life->model, offset, bytes, length);
 }
 
-/* What lies in the image goes into what is below. */
+/* What lies in the image goes into what is below; which qemu-img cannot grow
+ * for it in every format. */
 static void
 do_commit (Life *life)
 {
-  bool theirs = below (life, 2);
+  bool theirs = below (life, 2) && !life->grown;
   const char *argv[] = { theirs ? "qemu-img" : judge_vprov_img (),
                          "commit",
                          "-q",
