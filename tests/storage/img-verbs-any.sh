@@ -112,9 +112,9 @@ while IFS='|' read -r line rest; do
 done << 'END'
 info IMAGE | * | 0 | virtual size: 1 MiB (1048576 bytes)
 info --output=json IMAGE | * | 0 | "virtual-size": 1048576,
-check IMAGE | raw | 63 | This image format does not support checks | * | 0 | No errors were found on the image.
-check --output=json IMAGE | raw | 63 | | * | 0 | "check-errors": 0
-check -r all IMAGE | raw | 63 | This image format does not support checks | vpc vhdx vmdk-stream | 1 | Could not open | * | 0 | No errors were found on the image.
+check IMAGE | raw vpc vhdx | 63 | This image format does not support checks | * | 0 | No errors were found on the image.
+check --output=json IMAGE | raw vpc vhdx | 63 | | * | 0 | "check-errors": 0
+check -r all IMAGE | raw | 63 | This image format does not support checks | vpc vhdx | 1 | Could not open | * | 0 | No errors were found on the image.
 map IMAGE | luks vmdk-stream | 1 | File contains external, encrypted or compressed clusters. | * | 0 | Mapped to
 map --output=json IMAGE | * | 0 | "start": 0,
 measure -O qcow2 IMAGE | * | 0 | fully allocated size: 1376256
@@ -133,12 +133,12 @@ snapshot -d s IMAGE | * | 1 | Could not
 amend -o compat=1.1 IMAGE | qcow2 | 0 | | luks | 1 | Invalid parameter 'compat' | vpc vhdx vmdk-stream | 1 | | * | 1 | does not support option amendment
 amend -o size=2M IMAGE | qcow2 | 0 | | luks | 1 | Invalid parameter 'size' | vpc vhdx vmdk-stream | 1 | | * | 1 | does not support option amendment
 bitmap --add IMAGE b | qcow2 | 0 | | vpc vhdx vmdk-stream | 1 | | * | 1 | Operation add on bitmap b failed: Can't store persistent bitmaps to
-rebase -u -b EMPTY IMAGE | qcow qcow2 cow | 0 | | vpc vhdx vmdk-stream | 1 | | * | 1 | Could not change the backing file to '': Operation not supported
-rebase -u -b none -F raw IMAGE | qcow qcow2 cow | 0 | | vpc vhdx vmdk-stream | 1 | | * | 1 | Could not change the backing file to 'none': Operation not supported
+rebase -u -b EMPTY IMAGE | qcow qcow2 cow vmdk vmdk-flat vmdk-split | 0 | | vpc vhdx vmdk-stream | 1 | | * | 1 | Could not change the backing file to '': Operation not supported
+rebase -u -b none -F raw IMAGE | qcow qcow2 cow | 0 | | vmdk vmdk-flat vmdk-split | 1 | Could not open new backing file | vpc vhdx vmdk-stream | 1 | | * | 1 | Could not change the backing file to 'none': Operation not supported
 commit IMAGE | vpc vhdx vmdk-stream | 1 | | * | 1 | Image does not have a backing file
 resize IMAGE 1200k | vpc vhdx vmdk-stream | 1 | | * | 0 | Image resized.
 resize IMAGE 512k | * | 1 |
-resize --shrink IMAGE 512k | cow | 1 | cannot be shrunk | vpc vhdx vmdk-stream | 1 | | * | 0 | Image resized.
+resize --shrink IMAGE 512k | cow | 1 | cannot be shrunk | vmdk vmdk-split | 1 | cannot be resized: sparse extents only grow | vpc vhdx vmdk-stream | 1 | | * | 0 | Image resized.
 resize --preallocation=odd IMAGE 2M | * | 1 | Invalid preallocation mode 'odd'
 info --image-opts driver=FORMAT,file.driver=file,file.filename=x.img | luks | 0 | file format: luks | * | 0 | virtual size: 1 MiB (1048576 bytes)
 info x.img | * | 0 | virtual size: 1 MiB (1048576 bytes)
@@ -198,7 +198,6 @@ for kind in "${kinds[@]}"; do
   (fresh && step "$img" info --backing-chain -f "$format" top.img &&
     step grep -q "^backing file: base.img" ../scratch/said)
   ok $? "$kind: info shows the chain"
-  [ "$format" != vmdk ] || continue # its parent is what it was made on
   (fresh && cp base.img other.img &&
     step "$img" rebase -u -f "$format" -b other.img -F "$format" top.img &&
     rm base.img && like top.img top.raw)
