@@ -383,3 +383,4 @@ TESTS += tests/storage/test-hostile-vmdk
 tests_storage_test_hostile_vmdk_CPPFLAGS = $(engine_cppflags)
 tests_storage_test_hostile_vmdk_LDADD = $(engine_ldadd)
 LONG_TESTS += tests/storage/test-hostile-vmdk
+EXTRA_DIST += tests/storage/same_formats.py
