@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 
+sys.dont_write_bytecode = True  # beside the sources
 import same_formats
 
 THEIRS = shutil.which("qemu-img")
