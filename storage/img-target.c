@@ -71,8 +71,70 @@ open_file (const VpImgTarget *target, GError **error)
   return file;
 }
 
+/* Nothing of a source is emptied, not even with -U. */
+static bool
+check_part (const VpImgTarget *target, const VpFile *part, GError **error)
+{
+  for (guint i = 0; target->sources != NULL && i < target->sources->len; i++)
+    if (part->has_id &&
+        vp_image_uses_file (g_ptr_array_index (target->sources, i), part->id,
+                            NULL)) {
+      g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_USAGE,
+                   "%s: source and target are one file", part->name);
+      return false;
+    }
+  return true;
+}
+
+/* Extents have their names from the beginning; what is new of them goes again
+ * where the image comes to nothing. */
+static bool
+make_parts (VpImgTarget *target, const VpFormat *format,
+            const VpCreateOptions *options, VpOpener *opener,
+            GPtrArray **ret_parts, GError **error)
+{
+  g_autofree char *folder = g_path_get_dirname (target->path);
+  char *name;
+
+  *ret_parts = NULL;
+  if (format->part_to_make == NULL)
+    return true;
+  if (format->check_create != NULL && !format->check_create (options, error))
+    return false;
+  g_clear_pointer (&target->made, g_ptr_array_unref);
+  target->made = g_ptr_array_new_with_free_func (g_free);
+  for (unsigned i = 0;
+       i < VP_MAX_PARTS &&
+       (name = format->part_to_make (options, target->path, i)) != NULL;
+       i++) {
+    g_autofree char *path = g_build_filename (folder, name, NULL);
+    g_free (name);
+    if (!g_file_test (path, G_FILE_TEST_EXISTS))
+      g_ptr_array_add (target->made, g_steal_pointer (&path));
+  }
+  if (!vp_image_make_parts (opener, target->path, format, options, ret_parts,
+                            error))
+    return false;
+  for (guint i = 0; *ret_parts != NULL && i < (*ret_parts)->len; i++) {
+    VpFile *part = g_ptr_array_index (*ret_parts, i);
+    if (!check_part (target, part, error)) {
+      g_clear_pointer (ret_parts, g_ptr_array_unref);
+      return false;
+    }
+    vp_file_add_caching (part, target->caching);
+  }
+  return true;
+}
+
+static void
+remove_parts (VpImgTarget *target)
+{
+  for (guint i = 0; target->made != NULL && i < target->made->len; i++)
+    (void) unlink (g_ptr_array_index (target->made, i)); /* half of nothing */
+}
+
 bool
-vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
+vp_img_target_create (VpImgTarget *target, const VpFormat *format,
                       const VpCreateOptions *options, GError **error)
 {
   VpCreateOptions wanted = *options;
@@ -99,14 +161,9 @@ vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
   }
   wanted.data_file = data;
   g_autoptr (GPtrArray) parts = NULL;
-  if (format->part_to_make != NULL) {
-    if (!vp_image_make_parts (&opener, target->path, format, &wanted, &parts,
-                              error))
-      return false;
-    for (guint i = 0; parts != NULL && i < parts->len; i++)
-      vp_file_add_caching (g_ptr_array_index (parts, i), target->caching);
-    wanted.parts = parts;
-  }
+  if (!make_parts (target, format, &wanted, &opener, &parts, error))
+    return false;
+  wanted.parts = parts;
   /* The size is known by now: the backing file is opened once, when the image
    * is, unless the image is to say what it held. */
   g_autoptr (VpFile) file = open_file (target, error);
@@ -140,7 +197,7 @@ vp_img_target_open_image (const VpImgTarget *target, const VpFormat *format,
 }
 
 VpImage *
-vp_img_target_make (const VpImgTarget *target, const VpFormat *format,
+vp_img_target_make (VpImgTarget *target, const VpFormat *format,
                     const VpCreateOptions *options, VpOpener *opener,
                     GError **error)
 {
@@ -185,8 +242,10 @@ sync_folder (const char *path, GError **error)
 bool
 vp_img_target_commit (VpImgTarget *target, GError **error)
 {
-  if (target->kind == VP_IMG_TARGET_OLD)
+  if (target->kind == VP_IMG_TARGET_OLD) {
+    g_clear_pointer (&target->made, g_ptr_array_unref);
     return true;
+  }
   if (target->kind == VP_IMG_TARGET_PIPE)
     return vp_img_pipe_send (target->fd, error);
   bool lasts = !(target->caching & VP_FILE_CACHE_UNSAFE);
@@ -199,6 +258,7 @@ vp_img_target_commit (VpImgTarget *target, GError **error)
       return fail (error, target->path, "cannot give the image its name: ");
   }
   target->kind = VP_IMG_TARGET_OLD;
+  g_clear_pointer (&target->made, g_ptr_array_unref);
   return !lasts || sync_folder (target->path, error);
 }
 
@@ -207,6 +267,9 @@ vp_img_target_clear (VpImgTarget *target)
 {
   if (target->fd >= 0 && target->kind == VP_IMG_TARGET_NEW)
     (void) unlink (target->path); /* we made it a moment ago */
+  remove_parts (target);
+  g_clear_pointer (&target->made, g_ptr_array_unref);
+  g_clear_pointer (&target->sources, g_ptr_array_unref);
   vp_close_fd (&target->fd);
   g_clear_pointer (&target->path, g_free);
 }
@@ -226,8 +289,12 @@ check_source (VpFileId id, const char *path, VpImage *source)
 }
 
 bool
-vp_img_target_check_source (const VpImgTarget *target, VpImage *source)
+vp_img_target_check_source (VpImgTarget *target, VpImage *source)
 {
+  if (target->sources == NULL)
+    target->sources = g_ptr_array_new ();
+  g_ptr_array_add (target->sources, source);
+
   struct stat st;
 
   if (fstat (target->fd, &st) < 0)

@@ -19,6 +19,8 @@ typedef struct {
   char *path; /* owned */
   int fd;     /* owned, read-write */
   VpFileCaching caching;
+  GPtrArray *sources; /* of VpImage, borrowed: what it is not to be */
+  GPtrArray *made;    /* paths of extents that were not there before; or NULL */
   enum {
     VP_IMG_TARGET_OLD,
     VP_IMG_TARGET_NAMELESS,
@@ -30,12 +32,12 @@ typedef struct {
 bool vp_img_target_open (VpImgTarget *target, const char *path, GError **error);
 /* A new image in it.  Its data file, where it is to have one, is made as well,
  * under its own name; the backing file is not opened. */
-bool vp_img_target_create (const VpImgTarget *target, const VpFormat *format,
+bool vp_img_target_create (VpImgTarget *target, const VpFormat *format,
                            const VpCreateOptions *options,
                            GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* A new image in it, open for writing, whose order does not matter before it
  * is closed and committed.  opener is for its backing file; NULL: has none. */
-VpImage *vp_img_target_make (const VpImgTarget *target, const VpFormat *format,
+VpImage *vp_img_target_make (VpImgTarget *target, const VpFormat *format,
                              const VpCreateOptions *options, VpOpener *opener,
                              GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Does the image that was just made there read as zeros?  A raw disk on a
@@ -54,7 +56,7 @@ bool vp_img_target_commit (VpImgTarget *target, GError **error);
 /* What was not committed leaves no trace, or as it is where it was old. */
 void vp_img_target_clear (VpImgTarget *target);
 /* Complains where the source, or what it stands on, is kept in the file. */
-bool vp_img_target_check_source (const VpImgTarget *target, VpImage *source);
+bool vp_img_target_check_source (VpImgTarget *target, VpImage *source);
 /* The same for an image that is open already, of that name. */
 bool vp_img_target_check_image (VpImage *target, const char *path,
                                 VpImage *source);

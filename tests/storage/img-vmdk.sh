@@ -220,6 +220,31 @@ names () {
   expect 1 "ours-s002.vmdk" info split/ours.vmdk
 }
 
+# ---- what fails -------------------------------------------------------------
+
+# The disk is full; and an extent that was there before stays there.
+leftovers () {
+  for sub in monolithicFlat twoGbMaxExtentFlat twoGbMaxExtentSparse \
+    monolithicSparse streamOptimized; do
+    (ulimit -f 2000 && trap '' XFSZ && exec "$img" convert -f raw -O vmdk \
+      -o subformat=$sub,preallocation=off big.raw left.vmdk) > scratch/said 2>&1
+    status=$?
+    ls left* > scratch/left 2> /dev/null
+    [ $status -eq 1 ] && [ ! -s scratch/left ]
+    ok $? "$sub: a convert that fails leaves no file"
+  done
+  printf 'mine' > left-flat.vmdk
+  expect 1 "" create -q -f vmdk -o subformat=monolithicFlat,zeroed_grain=on left.vmdk 1M
+  check "refused before anything is emptied" grep -q mine left-flat.vmdk
+  expect 1 "" convert -f raw -O vmdk -o subformat=monolithicFlat left-flat.vmdk \
+    left.vmdk
+  check "never onto its own source" grep -q mine left-flat.vmdk
+  expect 1 "" convert -U -f raw -O vmdk -o subformat=monolithicFlat left-flat.vmdk \
+    left.vmdk
+  check "not with -U either" grep -q mine left-flat.vmdk
+}
+
+head -c 3000000 /dev/urandom > big.raw
 make_disk
 for sub in monolithicSparse monolithicFlat twoGbMaxExtentSparse \
   twoGbMaxExtentFlat streamOptimized; do
@@ -231,4 +256,5 @@ texts
 refusals
 parents
 names
+leftovers
 finish
