@@ -215,10 +215,22 @@ do_grow (Life *life)
 
 /* ---- theirs ------------------------------------------------------------- */
 
+/* QEMU (7.2) writes a part of a qcow's cluster without what the backing file
+ * has round it, and round a part of a VMDK's grain, from the second extent on,
+ * what the backing file has elsewhere. */
+static bool
+may_write (const Life *life)
+{
+  return !life->backed || (!strstr (life->c->options, "cluster_size=64k") &&
+                           !strstr (life->c->options, "extent_size"));
+}
+
 static void
 do_their_write (Life *life)
 {
   uint64_t length, offset = draw_range (life, &length);
+  if (!may_write (life))
+    return;
   offset -= offset % 512;
   length = MIN (vp_round_up (length, 512), life->model->size - offset);
   bool zero = below (life, 4) == 0;
@@ -235,12 +247,12 @@ do_their_write (Life *life)
   byte_model_write (life->model, offset, bytes, length);
 }
 
-/* What lies in the image goes into what is below; which qemu-img cannot grow
- * for it in every format. */
+/* What lies in the image goes into what is below.  qemu-img cannot grow that in
+ * every format, and of a VMDK it leaves an image that takes it for another. */
 static void
 do_commit (Life *life)
 {
-  bool theirs = below (life, 2) && !life->grown;
+  bool theirs = below (life, 2) && !life->grown && !life->c->own_kind;
   const char *argv[] = { theirs ? "qemu-img" : judge_vprov_img (),
                          "commit",
                          "-q",
