@@ -224,7 +224,10 @@ convert_into_new (const VpImgConvert *convert, const VpFormat *format,
       vp_img_target_make (&file, format, options, &opener, &error);
   if (target == NULL)
     return fail_making (convert, format, error);
-  if (!convert->quiet)
+  /* A disk that is a whole device is as large as that. */
+  bool fixed = vp_image_get_file (target)->is_device &&
+               vp_image_get_cluster_size (target) == 0;
+  if (!convert->quiet && !fixed)
     vp_img_tell_size (convert->target, format,
                       size_as_given (sources, options->size),
                       vp_image_get_size (target));

@@ -463,11 +463,19 @@ run_failing (const EngineCase *c, uint64_t seed, unsigned nth, bool forever)
   return failed ? changes : 0;
 }
 
+/* Megabytes to copy or keys to derive for each state. */
+static bool
+is_slow (const EngineCase *c)
+{
+  return strstr (c->options, "cluster_size=2M") ||
+         strstr (c->options, "luks") || strcmp (c->format, "luks") == 0;
+}
+
 static void
 test_failing (gconstpointer data)
 {
   uint64_t seed = test_seed ();
-  unsigned states = 0, step = test_rounds (29, 1);
+  unsigned states = 0, step = test_rounds (is_slow (data) ? 97 : 37, 1);
   for (unsigned forever = 0; forever < 2; forever++)
     for (unsigned nth = 1; run_failing (data, seed, nth, forever) > 0;
          nth += step)
@@ -574,9 +582,11 @@ test_cuts (gconstpointer data)
 {
   uint64_t seed = test_seed ();
   unsigned states = 0;
-  unsigned step = test_rounds (24, 1), per_epoch = test_rounds (1, 8);
+  unsigned step = test_rounds (is_slow (data) ? 8 : 24, 1);
+  unsigned per_epoch = test_rounds (1, 8);
+  unsigned n_operations = test_rounds (is_slow (data) ? 12 : 50, 100);
   for (unsigned i = 0; i < test_rounds (1, 4); i++)
-    states += run_cuts (data, seed + i, test_rounds (60, 100), step, per_epoch);
+    states += run_cuts (data, seed + i, n_operations, step, per_epoch);
   g_test_message ("%u states", states);
   g_assert_cmpuint (states, >, 5);
 }
