@@ -19,8 +19,7 @@ check_flat (const VmdkExtent *extent, VpRepair repair, VpCheckResult *result,
     return false;
   if (size >= end)
     return true;
-  bool fix = repair == VP_REPAIR_ALL && extent->access == VMDK_RW &&
-             !extent->file->is_device;
+  bool fix = repair == VP_REPAIR_ALL && !extent->file->is_device;
   vp_check_result_note (
       result,
       "%s %s: the extent is %" PRIu64 " bytes shorter than its "
@@ -73,9 +72,10 @@ vmdk_check (gpointer state, VpRepair repair, const VpProgress *progress,
                    "%s: its extents are not opened", vmdk->file->name);
       return false;
     }
-    if (extent->sparse ? !vmdk_sparse_check (extent->sparse, repair, progress,
-                                             result, error)
-                       : !check_flat (extent, repair, result, error))
+    VpRepair mend = extent->access == VMDK_RW ? repair : VP_REPAIR_NOTHING;
+    if (extent->sparse
+            ? !vmdk_sparse_check (extent->sparse, mend, progress, result, error)
+            : !check_flat (extent, mend, result, error))
       return false;
   }
   return check_text (vmdk, repair, result, error) &&

@@ -115,7 +115,9 @@ vmdk_extend (gpointer state, uint64_t size, GError **error)
     return unsupported (vmdk, "its last extent would pass 2 GiB", error);
   last->touched = true;
   return vmdk_renew_cid (vmdk, error) &&
-         (!last->sparse || vmdk_sparse_extend (last->sparse, length, error));
+         (!last->sparse ||
+          (vmdk_sparse_forget_behind (last->sparse, last->length, error) &&
+           vmdk_sparse_extend (last->sparse, length, error)));
 }
 
 static bool

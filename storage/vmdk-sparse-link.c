@@ -340,20 +340,23 @@ vmdk_sparse_discard (VmdkSparse *s, uint64_t offset, uint64_t length,
          empty_range (s, offset, length, true, error);
 }
 
-bool
-vmdk_sparse_empty (VmdkSparse *s, GError **error)
+/* Grains from first on. */
+static bool
+forget_from (VmdkSparse *s, uint64_t first, GError **error)
 {
+  uint32_t n = (uint32_t) MIN (first / s->gtes, s->n_gts), empty;
   VmdkTable t;
   if (!vmdk_check_writable (s, error))
     return false;
-  for (uint32_t n = 0, empty; n < s->n_gts; n += MAX (empty, 1)) {
+  for (uint64_t from = first % s->gtes; n < s->n_gts;
+       n += MAX (empty, 1), from = 0) {
     empty = vmdk_count_empty (s, false, n, s->n_gts - n);
     if (empty > 0)
       continue;
     if (!vp_tables_trim (s->tables, error) ||
         !vmdk_find_table (s, n, true, &t, error))
       return false;
-    for (uint64_t at = 0; at < s->gtes; at++) {
+    for (uint64_t at = from; at < s->gtes; at++) {
       uint32_t old = vmdk_get_entry (&t, at);
       if (old == VMDK_GTE_NONE)
         continue;
@@ -362,4 +365,33 @@ vmdk_sparse_empty (VmdkSparse *s, GError **error)
     }
   }
   return true;
+}
+
+bool
+vmdk_sparse_empty (VmdkSparse *s, GError **error)
+{
+  return forget_from (s, 0, error);
+}
+
+/* The rest of the last grain as well: the image knows only its own units, and
+ * those of this extent may lie elsewhere. */
+bool
+vmdk_sparse_forget_behind (VmdkSparse *s, uint64_t size, GError **error)
+{
+  uint64_t unit = s->facts.grain_size, within = size & (unit - 1);
+  uint64_t last = size / unit, n = last / s->gtes;
+  VmdkTable t;
+  if (!forget_from (s, last + (within > 0), error))
+    return false;
+  if (within == 0 || n >= s->n_gts)
+    return true;
+  if (!vp_tables_trim (s->tables, error) ||
+      !vmdk_find_table (s, (uint32_t) n, false, &t, error))
+    return false;
+  uint32_t entry = vmdk_get_entry (&t, last % s->gtes);
+  if (!is_own (s, entry))
+    return true; /* the image writes it anew */
+  return vmdk_check_grain (s, last, entry, error) &&
+         vp_file_zero (s->file, (uint64_t) entry * VMDK_SECTOR + within,
+                       unit - within, true, error);
 }

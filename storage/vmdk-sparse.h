@@ -84,6 +84,10 @@ bool vmdk_sparse_flush (VmdkSparse *sparse,
 /* Nothing is stored any more: all of it is sought below. */
 bool vmdk_sparse_empty (VmdkSparse *sparse,
                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* What is stored behind size is not the disk's, and must not come to light as
+ * it grows. */
+bool vmdk_sparse_forget_behind (VmdkSparse *sparse, uint64_t size,
+                                GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* Makes room in the tables for size without changing the capacity yet. */
 bool vmdk_sparse_extend (VmdkSparse *sparse, uint64_t size,
                          GError **error) G_GNUC_WARN_UNUSED_RESULT;

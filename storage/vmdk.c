@@ -238,6 +238,10 @@ read_embedded (Vmdk *vmdk, const VmdkSparseFacts *facts, VmdkExtent *extent,
                     "its descriptor is for something else than one sparse "
                     "extent",
                     error);
+  if (facts->capacity == 0 && line->length > 0)
+    return corrupt (vmdk,
+                    "its header says that it is empty, its descriptor does not",
+                    error);
   extent->access = line->access;
   return true;
 }

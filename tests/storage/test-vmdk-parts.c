@@ -325,6 +325,77 @@ test_sizes (void)
   fake_gate_clear (&gate);
 }
 
+/* An extent that is longer than its disk, which begins askew to its grains:
+ * what lies there does not come to light as the disk grows. */
+static void
+test_behind (void)
+{
+  FakeGate gate;
+  fake_gate_init (&gate);
+  g_autoptr (VpFile) two = add_sparse (&gate, "two", 40000 * 512);
+  g_autoptr (VpFile) all = text_file ("all", HEAD "RW 40000 SPARSE \"two\"\n");
+  g_autoptr (VpFile) file =
+      text_file ("disk", HEAD "RW 1 ZERO\nRW 2049 SPARSE \"two\"\n");
+  g_autofree uint8_t *bytes = g_malloc (40000 * 512);
+  memset (bytes, 7, 40000 * 512);
+  VpImage *image = open_well (all, &gate, VP_IMAGE_WRITABLE);
+  ASSERT_OK (vp_image_write (image, 0, bytes, 40000 * 512, &error));
+  ASSERT_OK (vp_image_close (image, &error));
+  image = open_well (file, &gate, VP_IMAGE_WRITABLE);
+  ASSERT_OK (
+      vp_image_resize (image, 39000 * 512, VP_PREALLOCATION_OFF, &error));
+  expect (image, 512, 7, 2049 * 512);
+  expect (image, 2050 * 512, 0, 36950 * 512);
+  ASSERT_OK (vp_image_close (image, &error));
+  g_auto (VpCheckResult) result = { 0 };
+  image = open_well (file, &gate, VP_IMAGE_CHECK);
+  ASSERT_OK (vp_check_image (image, VP_REPAIR_NOTHING, NULL, &result, &error));
+  g_assert_cmpuint (result.corruptions, ==, 0);
+  ASSERT_OK (vp_image_close (image, &error));
+  fake_gate_clear (&gate);
+}
+
+/* What is only read is checked, and not repaired. */
+static void
+test_read_only (void)
+{
+  FakeGate gate;
+  fake_gate_init (&gate);
+  g_autoptr (VpFile) two = add_sparse (&gate, "two", 200 * 512);
+  g_autoptr (VpFile) file =
+      text_file ("disk", HEAD "RDONLY 200 SPARSE \"two\"\n");
+  g_autofree uint8_t *bytes = g_malloc0 (128 * KIB);
+  uint64_t size;
+  memset (bytes, 7, 128 * KIB);
+  ASSERT_OK (vp_file_get_size (two, &size, &error));
+  fake_file_poke (two, vp_round_up (size, 64 * KIB), bytes, 128 * KIB);
+  GPtrArray *log = fake_file_record (two);
+  g_auto (VpCheckResult) result = { 0 };
+  VpImage *image = open_well (file, &gate, VP_IMAGE_CHECK | VP_IMAGE_WRITABLE);
+  ASSERT_OK (vp_check_image (image, VP_REPAIR_ALL, NULL, &result, &error));
+  g_assert_cmpuint (result.leaks, ==, 2);
+  g_assert_cmpuint (result.leaks_fixed, ==, 0);
+  ASSERT_OK (vp_image_close (image, &error));
+  g_assert_cmpuint (log->len, ==, 0);
+  fake_gate_clear (&gate);
+}
+
+/* A header that says nothing of the bytes that the descriptor promises. */
+static void
+test_empty_header (void)
+{
+  FakeGate gate;
+  const EngineCase *c = case_find ("vmdk");
+  static const uint8_t none[8] = { 0 };
+  g_autoptr (GError) failure = NULL;
+  fake_gate_init (&gate);
+  g_autoptr (VpFile) file = case_create (c, &gate, "disk", KIB, NULL, NULL);
+  fake_file_poke (file, 12, none, sizeof none);
+  g_assert_null (vp_image_open_file (file, "vmdk", 0, &gate.opener, &failure));
+  g_assert_error (failure, VP_IMAGE_ERROR, VP_IMAGE_ERROR_CORRUPT);
+  fake_gate_clear (&gate);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -336,5 +407,8 @@ main (int argc, char **argv)
   g_test_add_func ("/vmdk-parts/short", test_short);
   g_test_add_func ("/vmdk-parts/cid", test_cid);
   g_test_add_func ("/vmdk-parts/sizes", test_sizes);
+  g_test_add_func ("/vmdk-parts/behind", test_behind);
+  g_test_add_func ("/vmdk-parts/read-only", test_read_only);
+  g_test_add_func ("/vmdk-parts/empty-header", test_empty_header);
   return g_test_run ();
 }
