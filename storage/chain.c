@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "storage/error.h"
@@ -537,12 +538,19 @@ vp_image_make_parts (VpOpener *opener, const char *image,
 {
   g_autoptr (GPtrArray) parts =
       g_ptr_array_new_with_free_func ((GDestroyNotify) vp_file_unref);
+  if (format->part_to_make) {
+    g_autofree char *beyond =
+        format->part_to_make (options, image, VP_MAX_PARTS);
+    if (beyond) {
+      (void) too_many_parts (image, error);
+      return false; /* before the first is made */
+    }
+  }
   for (unsigned i = 0; format->part_to_make; i++) {
     g_autofree char *name = format->part_to_make (options, image, i);
     if (!name)
       break;
-    VpFile *file = i < VP_MAX_PARTS ? make_part (opener, image, name, error)
-                                    : too_many_parts (image, error);
+    VpFile *file = make_part (opener, image, name, error);
     if (!file)
       return false;
     g_ptr_array_add (parts, file);
@@ -658,6 +666,32 @@ is_beside (const VpClaim *claim)
   return ours && theirs && strcmp (ours, theirs) == 0;
 }
 
+/* Nor does a link lead an extent out of it; one that leads nowhere would make
+ * a file that nobody asked for. */
+static bool
+is_led_away (const VpClaim *claim, const char *path)
+{
+  struct stat st;
+  if (strcmp (claim->role, "extent") != 0 || lstat (path, &st) < 0 ||
+      !S_ISLNK (st.st_mode))
+    return false;
+  g_autofree char *folder = g_path_get_dirname (path);
+  g_autofree char *ours = realpath (folder, NULL);
+  g_autofree char *end = realpath (path, NULL);
+  g_autofree char *theirs = end ? g_path_get_dirname (end) : NULL;
+  return !ours || !theirs || strcmp (ours, theirs) != 0;
+}
+
+static VpFile *
+fail_elsewhere (const VpClaim *claim, GError **error)
+{
+  g_autofree char *shown = g_strescape (claim->name, NULL);
+  g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
+               "%s: names '%s', which is not in its own folder", claim->image,
+               shown);
+  return NULL;
+}
+
 static VpFile *
 person_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
              GError **error)
@@ -678,13 +712,8 @@ person_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
   bool elsewhere =
       strchr (claim->name, '/') && (strcmp (claim->role, "extent") == 0 ||
                                     (claim->beside && !is_beside (claim)));
-  if (elsewhere) {
-    g_autofree char *shown = g_strescape (claim->name, NULL);
-    g_set_error (error, VP_IMAGE_ERROR, VP_IMAGE_ERROR_DENIED,
-                 "%s: names '%s', which is not in its own folder", claim->image,
-                 shown);
-    return NULL;
-  }
+  if (elsewhere)
+    return fail_elsewhere (claim, error);
   /* A data file is not looked for beside the image: neither does QEMU, and
    * both must find the same one. */
   if (g_path_is_absolute (claim->name) || strcmp (claim->role, "data") == 0)
@@ -693,6 +722,8 @@ person_open (VpOpener *opener, const VpClaim *claim, const char **ret_format,
   g_autofree char *path = strcmp (folder, ".") == 0
                               ? g_strdup (claim->name)
                               : g_build_filename (folder, claim->name, NULL);
+  if (is_led_away (claim, path))
+    return fail_elsewhere (claim, error);
   return vp_file_open (path, flags, error);
 }
 
