@@ -109,7 +109,8 @@ make_parts (VpImgTarget *target, const VpFormat *format,
        i++) {
     g_autofree char *path = g_build_filename (folder, name, NULL);
     g_free (name);
-    if (!g_file_test (path, G_FILE_TEST_EXISTS))
+    struct stat st; /* a link that leads nowhere is there */
+    if (lstat (path, &st) < 0 && errno == ENOENT)
       g_ptr_array_add (target->made, g_steal_pointer (&path));
   }
   if (!vp_image_make_parts (opener, target->path, format, options, ret_parts,
@@ -155,7 +156,7 @@ vp_img_target_create (VpImgTarget *target, const VpFormat *format,
     }
     data = vp_image_make_data_file (&opener, target->path, wanted.data_name,
                                     error);
-    if (data == NULL)
+    if (data == NULL || !check_part (target, data, error))
       return false;
     vp_file_add_caching (data, target->caching);
   }

@@ -245,6 +245,33 @@ leftovers () {
 }
 
 head -c 3000000 /dev/urandom > big.raw
+# An extent that is a link to elsewhere is neither read nor emptied.
+links () {
+  mkdir links
+  cd links || exit 1
+  mkdir scratch
+  printf 'a secret' > ../secret
+  truncate -s 4096 ../secret
+  cp ../secret secret
+  ln -s ../secret link
+  printf '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicFlat"\nRW 8 FLAT "link" 0\n' > bad.vmdk
+  expect 1 "not in its own folder" convert -f vmdk -O raw bad.vmdk out.raw
+  ln -s ../secret y-flat.vmdk
+  expect 1 "not in its own folder" create -q -f vmdk -o subformat=monolithicFlat y.vmdk 1M
+  ln -s ../nowhere z-flat.vmdk
+  expect 1 "not in its own folder" create -q -f vmdk -o subformat=monolithicFlat z.vmdk 1M
+  cmp secret ../secret > scratch/cmp && [ -L y-flat.vmdk ] && [ -L z-flat.vmdk ] && [ ! -e ../nowhere ]
+  ok $? "what links lead to stays as it is, and so do they"
+  rm link
+  ln -s secret link
+  expect 0 "" convert -f vmdk -O raw bad.vmdk out.raw
+  check "a link within the folder is followed" cmp out.raw secret
+  expect 1 "more than 1024 extents" create -q -f vmdk -o subformat=twoGbMaxExtentFlat x.vmdk 3T
+  expect 1 "one file" convert -U -f raw -O qcow2 -o data_file=secret secret out.qcow2
+  check "a source is not emptied as a data file" cmp secret ../secret
+  cd .. || exit 1
+}
+
 make_disk
 for sub in monolithicSparse monolithicFlat twoGbMaxExtentSparse \
   twoGbMaxExtentFlat streamOptimized; do
@@ -257,4 +284,5 @@ refusals
 parents
 names
 leftovers
+links
 finish
