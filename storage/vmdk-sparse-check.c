@@ -174,6 +174,8 @@ check_table (VmdkCheck *check, uint32_t n, GError **error)
     if (!vmdk_check_gde (s, false, n, NULL))
       return true;
   }
+  if (!vmdk_restore_table (check, n, error))
+    return false;
   if (!vmdk_load_gt (s, false, n, &gt, NULL)) {
     check->result->check_errors++;
     return true;

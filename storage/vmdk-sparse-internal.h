@@ -235,6 +235,10 @@ bool vmdk_mend_directory (VmdkCheck *check, bool copy, uint32_t n,
  * that is sound, or without them. */
 bool vmdk_mend_table (VmdkCheck *check, uint32_t n,
                       GError **error) G_GNUC_WARN_UNUSED_RESULT;
+/* A table that names nothing, where its copy does: the copy counts, so that a
+ * repair gives nothing away that is still named. */
+bool vmdk_restore_table (VmdkCheck *check, uint32_t n,
+                         GError **error) G_GNUC_WARN_UNUSED_RESULT;
 /* A place of its own for a grain that lies where another does. */
 bool vmdk_mend_double (VmdkCheck *check, uint32_t n, uint32_t at,
                        GError **error) G_GNUC_WARN_UNUSED_RESULT;

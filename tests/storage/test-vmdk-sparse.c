@@ -311,6 +311,21 @@ copy_behind (World *w)
   put (w, table (w, true) + 4 * 7, 0);
 }
 
+/* What only the table has is not lost for one broken entry. */
+static void
+entry_far_copy_behind (World *w)
+{
+  entry_far (w);
+  put (w, table (w, true) + 4 * 9, 0);
+}
+
+static void
+table_empty (World *w)
+{
+  static const uint8_t none[512 * 4] = { 0 };
+  fake_file_poke (w->file, table (w, false), none, sizeof none);
+}
+
 static void
 leak (World *w)
 {
@@ -338,6 +353,8 @@ static const struct {
   { "table-far", table_far, 1, 0, true },
   { "copy-far", copy_far, 1, 0, true },
   { "copy-behind", copy_behind, 0, 1, true },
+  { "entry-far-copy-behind", entry_far_copy_behind, 1, 1, true },
+  { "table-empty", table_empty, 0, 31, true },
   { "leak", leak, 0, 1, true },
 };
 
