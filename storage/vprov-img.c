@@ -7,6 +7,7 @@
 
 #include "storage/img.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,6 +114,8 @@ main (int argc, char **argv)
   int c;
 
   g_set_prgname (name);
+  /* A file that grows past a limit is an error to be told, no death. */
+  (void) signal (SIGXFSZ, SIG_IGN);
   while ((c = vp_img_getopt (argc, argv, "+hVT:", longs)) >= 0)
     switch (c) {
     case 'h': return print_help ();

@@ -16,6 +16,12 @@ cat part.raw data.raw part.raw > joined.raw
 expect 0 "Images are identical." compare -f raw joined.raw joined.qcow2
 expect 0 "No errors" check joined.qcow2
 
+# A limit on the size of files is an error, no death, and leaves nothing.
+(ulimit -f 1000
+ "$img" convert -f raw -O raw data.raw limited.raw > scratch/out 2> scratch/err)
+[ $? -eq 1 ] && grep -q "File too large" scratch/err && [ ! -e limited.raw ]
+ok $? "a file that may not grow so large"
+
 # Packed, with both codecs and small clusters.
 for o in compression_type=zlib compression_type=zstd cluster_size=2M cluster_size=4k; do
   silent convert -c -f raw -O qcow2 -o $o data.raw packed.qcow2
