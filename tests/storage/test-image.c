@@ -572,8 +572,8 @@ test_copy (gconstpointer data)
   put (w.image, 3 * MIB, 0, MIB); /* zeros that are stored */
   const EngineCase *source = data;
   for (const EngineCase *c = engine_cases; c->name; c++)
-    /* All pairs in the end; every ninth of them in make check. */
-    if ((source - engine_cases + (c - engine_cases)) % test_rounds (9, 1) == 0)
+    /* All pairs in the end; every sixteenth of them in make check. */
+    if ((source - engine_cases + (c - engine_cases)) % test_rounds (16, 1) == 0)
       copy_to (&w, c);
   world_clear (&w);
 }

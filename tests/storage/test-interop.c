@@ -155,7 +155,7 @@ test_theirs (void)
     return;
   set_up (&w);
   make_content (&w);
-  for (size_t i = 0; i < G_N_ELEMENTS (their_options); i += test_rounds (3, 1))
+  for (size_t i = 0; i < G_N_ELEMENTS (their_options); i += test_rounds (6, 1))
     for (unsigned packed = 0; packed < 2; packed++) {
       if (packed && strstr (their_options[i], "preallocation"))
         continue;
@@ -249,7 +249,7 @@ test_into_theirs (void)
   if (skip_without_judge ())
     return;
   for (size_t i = 0; i < G_N_ELEMENTS (their_options);
-       i += test_rounds (3, 1)) {
+       i += test_rounds (6, 1)) {
     World w = { 0 };
     bool one_bit = strstr (their_options[i], "refcount_bits=1") != NULL;
     /* Many packed clusters in one host cluster, and a snapshot of them all,

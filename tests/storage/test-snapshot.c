@@ -345,7 +345,7 @@ test_failed (gconstpointer data)
   /* Version 2 cannot be shrunk under a snapshot. */
   unsigned steps = strstr (c->options, "compat") ? 3 : 4;
   for (unsigned step = 0; step < steps; step++)
-    for (unsigned nth = 1; fail_step (c, step, nth); nth += test_rounds (7, 1))
+    for (unsigned nth = 1; fail_step (c, step, nth); nth += test_rounds (17, 1))
       ;
 }
 
