@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -86,6 +87,46 @@ check_part (const VpImgTarget *target, const VpFile *part, GError **error)
   return true;
 }
 
+/* ---- extents ------------------------------------------------------------ */
+
+/* What a signal takes away: names that end with NULL.  A process has one
+ * target, and one thread that changes this. */
+static char **volatile half_made;
+
+static void
+unlink_all (char **names)
+{
+  for (; names != NULL && *names != NULL; names++)
+    (void) unlink (*names); /* half of nothing */
+}
+
+static void
+on_signal (int number)
+{
+  unlink_all (half_made);
+  (void) signal (number, SIG_DFL);
+  (void) raise (number); /* when the handler is over */
+}
+
+static void
+guard_parts (const VpImgTarget *target)
+{
+  static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+
+  half_made = (char **) target->made->pdata;
+  for (size_t i = 0; i < G_N_ELEMENTS (numbers); i++)
+    if (signal (numbers[i], on_signal) == SIG_IGN)
+      (void) signal (numbers[i], SIG_IGN);
+}
+
+/* They stay, or are gone. */
+static void
+forget_parts (VpImgTarget *target)
+{
+  half_made = NULL;
+  g_clear_pointer (&target->made, g_ptr_array_unref);
+}
+
 /* Extents have their names from the beginning; what is new of them goes again
  * where the image comes to nothing. */
 static bool
@@ -101,7 +142,7 @@ make_parts (VpImgTarget *target, const VpFormat *format,
     return true;
   if (format->check_create != NULL && !format->check_create (options, error))
     return false;
-  g_clear_pointer (&target->made, g_ptr_array_unref);
+  forget_parts (target);
   target->made = g_ptr_array_new_with_free_func (g_free);
   for (unsigned i = 0;
        i < VP_MAX_PARTS &&
@@ -113,6 +154,8 @@ make_parts (VpImgTarget *target, const VpFormat *format,
     if (lstat (path, &st) < 0 && errno == ENOENT)
       g_ptr_array_add (target->made, g_steal_pointer (&path));
   }
+  g_ptr_array_add (target->made, NULL);
+  guard_parts (target);
   if (!vp_image_make_parts (opener, target->path, format, options, ret_parts,
                             error))
     return false;
@@ -130,8 +173,8 @@ make_parts (VpImgTarget *target, const VpFormat *format,
 static void
 remove_parts (VpImgTarget *target)
 {
-  for (guint i = 0; target->made != NULL && i < target->made->len; i++)
-    (void) unlink (g_ptr_array_index (target->made, i)); /* half of nothing */
+  if (target->made != NULL)
+    unlink_all ((char **) target->made->pdata);
 }
 
 bool
@@ -244,7 +287,7 @@ bool
 vp_img_target_commit (VpImgTarget *target, GError **error)
 {
   if (target->kind == VP_IMG_TARGET_OLD) {
-    g_clear_pointer (&target->made, g_ptr_array_unref);
+    forget_parts (target);
     return true;
   }
   if (target->kind == VP_IMG_TARGET_PIPE)
@@ -259,7 +302,7 @@ vp_img_target_commit (VpImgTarget *target, GError **error)
       return fail (error, target->path, "cannot give the image its name: ");
   }
   target->kind = VP_IMG_TARGET_OLD;
-  g_clear_pointer (&target->made, g_ptr_array_unref);
+  forget_parts (target);
   return !lasts || sync_folder (target->path, error);
 }
 
@@ -269,7 +312,7 @@ vp_img_target_clear (VpImgTarget *target)
   if (target->fd >= 0 && target->kind == VP_IMG_TARGET_NEW)
     (void) unlink (target->path); /* we made it a moment ago */
   remove_parts (target);
-  g_clear_pointer (&target->made, g_ptr_array_unref);
+  forget_parts (target);
   g_clear_pointer (&target->sources, g_ptr_array_unref);
   vp_close_fd (&target->fd);
   g_clear_pointer (&target->path, g_free);

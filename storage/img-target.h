@@ -20,7 +20,7 @@ typedef struct {
   int fd;     /* owned, read-write */
   VpFileCaching caching;
   GPtrArray *sources; /* of VpImage, borrowed: what it is not to be */
-  GPtrArray *made;    /* paths of extents that were not there before; or NULL */
+  GPtrArray *made;    /* paths of extents that were not there, and NULL */
   enum {
     VP_IMG_TARGET_OLD,
     VP_IMG_TARGET_NAMELESS,
