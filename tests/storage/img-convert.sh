@@ -22,14 +22,12 @@ expect 0 "No errors" check joined.qcow2
 [ $? -eq 1 ] && grep -q "File too large" scratch/err && [ ! -e limited.raw ]
 ok $? "a file that may not grow so large"
 
-# Nor does a signal leave anything.
+# Nor does a signal leave anything.  (SIGINT may be ignored where tests run.)
 for subformat in monolithicFlat twoGbMaxExtentSparse; do
-  for signal in INT TERM; do
-    timeout -s $signal 0.3 "$img" convert -r 1M -f raw -O vmdk \
-      -o subformat=$subformat data.raw interrupted.vmdk > scratch/out 2>&1
-    [ $? -eq 124 ] && ls > scratch/left && ! grep -q interrupted scratch/left
-    ok $? "SIG$signal takes the extents of $subformat away"
-  done
+  timeout -s TERM 0.3 "$img" convert -r 1M -f raw -O vmdk \
+    -o subformat=$subformat data.raw interrupted.vmdk > scratch/out 2>&1
+  [ $? -eq 124 ] && ls > scratch/left && ! grep -q interrupted scratch/left
+  ok $? "SIGTERM takes the extents of $subformat away"
 done
 
 # Packed, with both codecs and small clusters.
