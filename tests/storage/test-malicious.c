@@ -202,6 +202,10 @@ judge_person (const Trap *trap)
 static void
 judge_changes (const Trap *trap)
 {
+  /* Where a person asks for it resize and commit write into the data file and
+   * the backing file, wherever they lie: not into a file of this machine. */
+  if (strstr (trap->name, "-backing-") || strstr (trap->name, "datafile"))
+    return;
   (void) run (trap, "resize", "-f", trap->format, trap->image, "+1M", NULL);
   (void) run (trap, "rebase", "-u", "-b", "", "-f", trap->format, trap->image,
               NULL);
