@@ -212,7 +212,9 @@ write_tail (VpFile *file, const uint8_t *header, const uint8_t *directory,
   g_autofree uint8_t *tail = g_malloc0 (tail_len);
   uint8_t *at = tail;
   put_marker (at, MARKER_DIRECTORY, len);
-  memcpy (at += SECTOR, directory, len);
+  at += SECTOR;
+  if (len > 0) /* an image without a byte has no directory */
+    memcpy (at, directory, len);
   put_marker (at += len, MARKER_FOOTER, SECTOR);
   vp_layout_load (&vmdk_header_layout, header, SECTOR, &footer);
   footer.gd_offset = offset / SECTOR + 1;
